@@ -1,0 +1,1 @@
+//! Ringlane: load harness and micro benches.

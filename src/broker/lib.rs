@@ -1,0 +1,1 @@
+//! Ringlane: listeners, connections, APIs, mesh routing, assembly

@@ -1,0 +1,1 @@
+//! Ringlane: a Kafka client

@@ -1,0 +1,1 @@
+//! Ringlane: every configuration key once

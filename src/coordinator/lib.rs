@@ -1,0 +1,1 @@
+//! Ringlane: groups and transactions as pure state machines

@@ -1,0 +1,1 @@
+//! Ringlane: bytes at rest

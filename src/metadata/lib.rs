@@ -1,0 +1,1 @@
+//! Ringlane: cluster image, controller and raft core

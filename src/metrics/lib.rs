@@ -1,0 +1,1 @@
+//! Ringlane: counters, gauges and histograms of one shard

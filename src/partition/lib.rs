@@ -1,0 +1,1 @@
+//! Ringlane: sequencing, producer state, leader epochs, high watermark, delayed produce and fetch

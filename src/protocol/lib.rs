@@ -1,0 +1,1 @@
+//! Ringlane: bytes of the Kafka wire and log formats

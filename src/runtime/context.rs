@@ -1,0 +1,1 @@
+//! Which backend the running task belongs to.
