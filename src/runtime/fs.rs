@@ -1,62 +1,92 @@
 //! Names: directories, renames, small whole files, locks. Runs off the shard's thread (in the simulator: on its faulty disk).
 
+use crate::context::{Backend, backend_of_shard};
+use crate::{ring, sim};
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub async fn create_dir_all(path: &Path) -> io::Result<()> {
-    let _ = path;
-    todo!()
+    match backend_of_shard("fs::create_dir_all") {
+        Backend::Sim => sim::fs::create_dir_all(path).await,
+        _ => ring::fs::create_dir_all(path).await,
+    }
 }
 /// Full paths of the entries, sorted; not recursive.
 pub async fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let _ = path;
-    todo!()
+    match backend_of_shard("fs::read_dir") {
+        Backend::Sim => sim::fs::read_dir(path).await,
+        _ => ring::fs::read_dir(path).await,
+    }
 }
 pub async fn exists(path: &Path) -> io::Result<bool> {
-    let _ = path;
-    todo!()
+    match backend_of_shard("fs::exists") {
+        Backend::Sim => sim::fs::exists(path).await,
+        _ => ring::fs::exists(path).await,
+    }
 }
 pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    let _ = (from, to);
-    todo!()
+    match backend_of_shard("fs::rename") {
+        Backend::Sim => sim::fs::rename(from, to).await,
+        _ => ring::fs::rename(from, to).await,
+    }
 }
 pub async fn remove_file(path: &Path) -> io::Result<()> {
-    let _ = path;
-    todo!()
+    match backend_of_shard("fs::remove_file") {
+        Backend::Sim => sim::fs::remove_file(path).await,
+        _ => ring::fs::remove_file(path).await,
+    }
 }
 pub async fn remove_dir_all(path: &Path) -> io::Result<()> {
-    let _ = path;
-    todo!()
+    match backend_of_shard("fs::remove_dir_all") {
+        Backend::Sim => sim::fs::remove_dir_all(path).await,
+        _ => ring::fs::remove_dir_all(path).await,
+    }
 }
 /// Makes creations, renames and removals inside `path` durable.
 pub async fn sync_dir(path: &Path) -> io::Result<()> {
-    let _ = path;
-    todo!()
+    match backend_of_shard("fs::sync_dir") {
+        Backend::Sim => sim::fs::sync_dir(path).await,
+        _ => ring::fs::sync_dir(path).await,
+    }
 }
 /// A small file, whole. Refuses more than 64 MiB.
 pub async fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let _ = path;
-    todo!()
+    match backend_of_shard("fs::read") {
+        Backend::Sim => sim::fs::read(path).await,
+        _ => ring::fs::read(path).await,
+    }
 }
 /// Replaces a small file so that after a crash either the old or the new content is there: temporary name, sync, rename, sync of the
 /// directory.
 pub async fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
-    let _ = (path, content);
-    todo!()
+    match backend_of_shard("fs::write_atomic") {
+        Backend::Sim => sim::fs::write_atomic(path, content).await,
+        _ => ring::fs::write_atomic(path, content).await,
+    }
 }
 /// Free and total bytes of the file system that holds `path`.
 pub async fn space(path: &Path) -> io::Result<(u64, u64)> {
-    let _ = path;
-    todo!()
+    match backend_of_shard("fs::space") {
+        Backend::Sim => sim::fs::space(path).await,
+        _ => ring::fs::space(path).await,
+    }
 }
 
 /// Exclusive use of a directory, until drop or the process's end.
 pub struct DirLock {
-    _inner: (),
+    _inner: LockInner,
+}
+
+enum LockInner {
+    Ring { _lock: ring::fs::DirLock },
+    Sim { _lock: sim::fs::DirLock },
 }
 
 /// `WouldBlock` with the holder's pid in the message when another process holds it.
 pub async fn lock_dir(path: &Path) -> io::Result<DirLock> {
-    let _ = path;
-    todo!()
+    let inner = match backend_of_shard("fs::lock_dir") {
+        Backend::Sim => LockInner::Sim { _lock: sim::fs::lock_dir(path).await? },
+        _ => LockInner::Ring { _lock: ring::fs::lock_dir(path).await? },
+    };
+    Ok(DirLock { _inner: inner })
 }

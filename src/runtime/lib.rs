@@ -8,8 +8,8 @@
 //! Everything except [`Socket`], [`Buffer`], [`ShardMain`] and mesh ends before their shard starts is bound to the shard that made it
 //! (`!Send`). Knows nothing of Kafka.
 
-mod buffer;
 mod budget;
+mod buffer;
 mod context;
 mod file;
 pub mod fs;

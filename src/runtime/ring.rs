@@ -1,5 +1,15 @@
 //! The real machine: glommio executors pinned by a CPU list, one private io_uring ring a shard, the watchdog.
 
+pub(crate) mod counters;
+pub(crate) mod file;
+pub(crate) mod fs;
+pub(crate) mod helpers;
+pub(crate) mod net;
+pub(crate) mod random;
+pub(crate) mod signal;
+pub(crate) mod task;
+pub(crate) mod time;
+
 use crate::ShardMain;
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! Which shard a task runs on, and what a shard is started with.
 
+use crate::context;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -12,10 +13,10 @@ pub type ShardMain = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Sen
 
 /// The shard of the calling task. Panics off-shard.
 pub fn shard() -> ShardId {
-    todo!()
+    context::shard_and_count().0
 }
 
 /// How many shards this process (in the simulator: this node) has.
 pub fn shard_count() -> usize {
-    todo!()
+    context::shard_and_count().1
 }

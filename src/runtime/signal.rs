@@ -1,5 +1,8 @@
 //! Signals to this process (in the simulator: to this node).
 
+use crate::context::{Backend, backend_of_shard};
+use crate::{ring, sim};
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
     /// SIGTERM or SIGINT: stop in order.
@@ -12,5 +15,8 @@ pub enum Signal {
 
 /// The next signal. One waiter at a time, on shard 0.
 pub async fn next_signal() -> Signal {
-    todo!()
+    match backend_of_shard("next_signal") {
+        Backend::Sim => sim::signal::next_signal().await,
+        _ => ring::signal::next_signal().await,
+    }
 }

@@ -1,6 +1,10 @@
 //! The clock and timers. Monotonic time orders things; wall-clock time is only for record timestamps and people.
 
+use crate::context::{Backend, backend, backend_of_shard};
+use crate::{ring, sim};
+use futures::future::{Either, select};
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 /// Monotonic time since an arbitrary start (in the simulator: virtual time since the simulation's start).
@@ -30,12 +34,18 @@ impl std::ops::Add<Duration> for Instant {
 }
 
 pub fn now() -> Instant {
-    todo!()
+    match backend() {
+        Backend::Sim => sim::time::now(),
+        Backend::Ring | Backend::None => ring::time::now(),
+    }
 }
 
 /// Milliseconds since 1970, UTC: Kafka's record timestamps.
 pub fn wall_clock_ms() -> i64 {
-    todo!()
+    match backend() {
+        Backend::Sim => sim::time::wall_clock_ms(),
+        Backend::Ring | Backend::None => ring::time::wall_clock_ms(),
+    }
 }
 
 pub async fn sleep(duration: Duration) {
@@ -43,8 +53,10 @@ pub async fn sleep(duration: Duration) {
 }
 
 pub async fn sleep_until(deadline: Instant) {
-    let _ = deadline;
-    todo!()
+    match backend_of_shard("sleep_until") {
+        Backend::Sim => sim::time::sleep_until(deadline).await,
+        _ => ring::time::sleep_until(deadline).await,
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +65,8 @@ pub struct Elapsed;
 
 /// `Err(Elapsed)` when `future` is not ready within `duration`; it is dropped then.
 pub async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
-    let _ = (duration, future);
-    todo!()
+    match select(pin!(future), pin!(sleep(duration))).await {
+        Either::Left((value, _)) => Ok(value),
+        Either::Right(((), _)) => Err(Elapsed),
+    }
 }

@@ -1,0 +1,4 @@
+//! Signals.
+pub(crate) async fn next_signal() -> crate::Signal {
+    todo!()
+}
