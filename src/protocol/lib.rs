@@ -1,4 +1,25 @@
-//! Ringlane: bytes of the Kafka wire and log formats
+//! Bytes of the Kafka wire and log formats: api keys, error codes, headers, messages, record batches, internal records.
+//!
+//! Owns every encoding and nothing else: no I/O, no clock, no policy. Called on every shard by whoever holds bytes. What comes off the wire is
+//! decoded as views over the receive buffer; no length or count is believed before the bytes for it are there, and nothing panics on
+//! bad input.
+
+mod api_key;
+mod error_code;
+mod header;
+mod message;
+mod topic_id;
 
 pub mod compression;
 pub mod records;
+pub mod wire;
+
+pub use api_key::{ApiKey, Listeners, Versions};
+pub use error_code::ErrorCode;
+pub use header::{
+    RequestHeader, decode_response_header, encode_request_frame, encode_response_frame, encode_response_header,
+    response_header_version,
+};
+pub use message::{Message, Request, Version};
+pub use topic_id::{ParseTopicIdError, TopicId};
+pub use wire::{DecodeError, Reader, Writer};

@@ -1,0 +1,9 @@
+//! The encodings of single values, and how they make up arrays, optional values and tagged fields.
+
+mod reader;
+mod value;
+mod writer;
+
+pub use reader::{DecodeError, Reader};
+pub use value::{Struct, Wire, read_optional_struct, write_optional_struct};
+pub use writer::{FrameMark, TagWriter, Writer};
