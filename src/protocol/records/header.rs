@@ -139,6 +139,9 @@ impl Attributes {
     pub fn compression(self) -> Option<Compression> {
         Compression::from_number((self.0 & Self::CODEC) as u8)
     }
+    pub fn with_compression(self, codec: Compression) -> Attributes {
+        Attributes((self.0 & !Self::CODEC) | codec as i16)
+    }
     pub fn timestamp_type(self) -> TimestampType {
         if self.0 & Self::LOG_APPEND_TIME != 0 { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
     }

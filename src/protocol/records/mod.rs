@@ -20,12 +20,13 @@ mod header;
 mod record;
 mod varint;
 
-pub use builder::{BatchBuilder, ProducerStamp};
-pub use control::ControlType;
+pub use builder::{BatchBuilder, ProducerStamp, recompress};
+pub use control::{ControlType, marker_batch, marker_coordinator_epoch};
 pub use error::{BatchError, RecordError};
 pub use header::{
     Attributes, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
     NO_TIMESTAMP, TimestampType, check_batch, check_crc, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
+    sequence_after,
 };
 pub use record::{Batch, Batches, Record, RecordHeader, RecordHeaders, Records, batches};
 
