@@ -1,1 +1,14 @@
-//! Ringlane: sequencing, producer state, leader epochs, high watermark, delayed produce and fetch
+//! Partitions: sequencing, producer state, leader epochs, high watermark, delayed produce and fetch.
+//!
+//! Everything here lives on a partition's home shard, except [`prepare_batch`], which a connection shard calls before it sends a batch. The
+//! mesh calls [`HomeShard`]; `HomeShard` calls `log`. No socket and no file is touched here, and no call waits for another shard.
+
+mod config;
+mod home_shard;
+mod message;
+mod prepare;
+
+pub use config::TopicConfig;
+pub use home_shard::{ApplyError, HomeShard, HomeShardOptions, PartitionSpec};
+pub use message::*;
+pub use prepare::prepare_batch;
