@@ -1,1 +1,3 @@
 //! Ringlane: listeners, connections, APIs, mesh routing, assembly
+
+pub mod quorum;

@@ -1,0 +1,1 @@
+//! Finalized feature levels.

@@ -1,0 +1,1 @@
+//! Agreement on one sequence of batches: the raft core and its bytes.
