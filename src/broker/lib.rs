@@ -1,3 +1,5 @@
-//! Ringlane: listeners, connections, APIs, mesh routing, assembly
+//! The broker: sockets to requests, requests to shards, answers back.
 
-pub mod quorum;
+mod assembly;
+
+pub use assembly::{Serving, StartError, shard_mains};

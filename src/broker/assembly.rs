@@ -1,0 +1,36 @@
+//! Puts a broker together: one main per shard, which run unchanged on the ring and in the simulator.
+
+use ringlane_config::Config;
+use ringlane_runtime::ShardMain;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A broker that serves: what its banner says.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    pub node_id: i32,
+    pub cluster_id: String,
+    pub data_dir: PathBuf,
+    pub shards: usize,
+    /// (listener name, address that it accepts on). Port 0 in the configuration is a real port here.
+    pub listeners: Vec<(String, SocketAddr)>,
+}
+
+/// Why the broker cannot start. The message stands alone: what was asked, what was found, how to fix it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+/// The shards of one broker, in shard order; give them to `ringlane_runtime::ring::run` or to a simulated node.
+///
+/// `ready` is called once, on shard 0: when every listener accepts, or when the start failed (then all shards end). The shards end after
+/// `Signal::Stop`, with everything written.
+pub fn shard_mains(
+    config: Arc<Config>,
+    shards: usize,
+    ready: impl FnOnce(Result<Serving, StartError>) + Send + 'static,
+) -> Vec<ShardMain> {
+    let _ = (config, shards, ready);
+    todo!()
+}
