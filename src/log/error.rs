@@ -1,0 +1,50 @@
+//! Why a log cannot be opened, written or read. Each message says where, what was asked, what was found and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{path}: {doing} failed: {source}", path = path.display())]
+    Io { path: PathBuf, doing: &'static str, source: io::Error },
+    #[error(
+        "{path}: bad batch at byte {position} ({found}), but good batches follow at byte {next_good}: this is damage, not a write cut short, \
+         so nothing was removed. Restore the file from a copy, or move the folder away to start the partition empty",
+        path = path.display()
+    )]
+    Corrupt { path: PathBuf, position: u64, found: String, next_good: u64 },
+    #[error(
+        "{path} belongs to topic id {found}, but this topic has id {expected}: move the folder away if its data is not wanted",
+        path = path.display()
+    )]
+    OtherTopic { path: PathBuf, found: String, expected: String },
+    #[error("{path}: {found}", path = path.display())]
+    Unreadable { path: PathBuf, found: String },
+}
+
+/// Why a log takes no more appends. Final until the process restarts: after a failed sync the kernel may report success for pages that
+/// it dropped, so nothing is retried. Reads below the stable offset go on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{path}: {doing} of {bytes} bytes at byte {position} failed: {source}. The partition is read-only until the disk is in order and the \
+     broker restarts",
+    path = path.display()
+)]
+pub struct LogFailed {
+    pub path: PathBuf,
+    pub doing: &'static str,
+    pub position: u64,
+    pub bytes: usize,
+    pub source: io::Error,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("{path}: reading {bytes} bytes at byte {position} failed: {source}", path = path.display())]
+    Io { path: PathBuf, position: u64, bytes: usize, source: io::Error },
+    #[error("{path}: bad batch at byte {position}: {found}", path = path.display())]
+    Corrupt { path: PathBuf, position: u64, found: String },
+    /// The log was truncated or deleted while the read was under way: plan again.
+    #[error("the log changed below the read")]
+    Moved,
+}
