@@ -1,7 +1,7 @@
 //! Request and response headers, whose own version follows from api key and version (protocol rule: header v2 and response header v1 with
 //! flexible versions).
 
-use crate::{ApiKey, DecodeError, Reader, Version, Writer};
+use crate::{ApiKey, DecodeError, Message, Reader, Writer};
 
 /// What stands before a request's body. `key` and `version` are as received: whether they exist and are served is the broker's
 /// business, because the answer differs (close, or the version list).
@@ -71,7 +71,7 @@ pub fn decode_response_header(reader: &mut Reader<'_>, key: ApiKey, version: i16
 }
 
 /// Appends a whole request frame (length, header, body) to `writer`.
-pub fn encode_request_frame<'a, M: crate::Message<'a>>(
+pub fn encode_request_frame<'a, M: Message<'a>>(
     writer: &mut Writer,
     version: i16,
     correlation_id: i32,
@@ -86,27 +86,11 @@ pub fn encode_request_frame<'a, M: crate::Message<'a>>(
 }
 
 /// Appends a whole response frame (length, header, body) to `writer`.
-pub fn encode_response_frame<'a, M: crate::Message<'a>>(
-    writer: &mut Writer,
-    version: i16,
-    correlation_id: i32,
-    body: &M,
-) {
+pub fn encode_response_frame<'a, M: Message<'a>>(writer: &mut Writer, version: i16, correlation_id: i32, body: &M) {
     let frame = writer.begin_frame();
     encode_response_header(writer, M::KEY, version, correlation_id);
     body.encode(writer, version);
     writer.end_frame(frame);
-}
-
-impl Version {
-    /// The form of a message of `key`, if the version exists.
-    pub fn checked(key: ApiKey, number: i16) -> Result<Version, DecodeError> {
-        if key.versions().contains(number) {
-            Ok(Version::of(key, number))
-        } else {
-            Err(DecodeError::Version { key, version: number })
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,16 @@ mod header;
 mod message;
 mod topic_id;
 
+#[rustfmt::skip]
+mod generated;
+
 pub mod compression;
 pub mod records;
 pub mod wire;
 
 pub use api_key::{ApiKey, Listeners, Versions};
 pub use error_code::ErrorCode;
+pub use generated::*;
 pub use header::{
     RequestHeader, decode_response_header, encode_request_frame, encode_response_frame, encode_response_header,
     response_header_version,

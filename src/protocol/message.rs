@@ -1,5 +1,6 @@
 //! What all generated messages have in common.
 
+use crate::wire::Wire;
 use crate::{ApiKey, DecodeError, Reader, Writer};
 
 /// A version of an API, together with the form that it implies.
@@ -18,12 +19,23 @@ impl Version {
 
 /// The body of a request or a response.
 ///
-/// Decoding borrows strings and bytes from the frame. Versions outside [`ApiKey::versions`] give [`DecodeError::Version`]; encoding to one is a
-/// fault of the caller and takes the nearest version's form. Encoding to a version that lacks a field leaves the field out.
-pub trait Message<'a>: Sized {
+/// Decoding borrows strings and bytes from the frame. Encoding to a version that lacks a field leaves the field out.
+pub trait Message<'a>: Wire<'a> {
     const KEY: ApiKey;
-    fn decode(reader: &mut Reader<'a>, version: i16) -> Result<Self, DecodeError>;
-    fn encode(&self, writer: &mut Writer, version: i16);
+
+    /// Leaves `reader` behind the body. A version that does not exist is [`DecodeError::Version`].
+    fn decode(reader: &mut Reader<'a>, version: i16) -> Result<Self, DecodeError> {
+        if !Self::KEY.versions().contains(version) {
+            return Err(DecodeError::Version { key: Self::KEY, version });
+        }
+        Self::read(reader, Version::of(Self::KEY, version))
+    }
+
+    /// `version` must exist: whoever answers has decoded a request of it, whoever asks has negotiated it.
+    fn encode(&self, writer: &mut Writer, version: i16) {
+        debug_assert!(Self::KEY.versions().contains(version), "{} has no version {version}", Self::KEY);
+        self.write(writer, Version::of(Self::KEY, version));
+    }
 }
 
 /// A request's body, and the body that answers it.

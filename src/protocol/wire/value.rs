@@ -3,7 +3,7 @@
 use crate::{DecodeError, ErrorCode, Reader, TopicId, Version, Writer};
 
 /// A value with a wire encoding. `Option` is the nullable form of strings, bytes and arrays (optional structs have a form of their own:
-/// [`read_optional_struct`]).
+/// `read_optional_struct`).
 pub trait Wire<'a>: Sized {
     /// Fewest bytes that any version needs: what bounds a count.
     const MIN_BYTES: usize;
@@ -129,5 +129,13 @@ pub fn write_optional_struct<'a, T: Struct<'a>>(value: &Option<T>, writer: &mut 
     writer.i8(if value.is_some() { 1 } else { -1 });
     if let Some(value) = value {
         value.write(writer, version);
+    }
+}
+
+/// Writes a value that this version does not let be null; an absent one as its type's empty value.
+pub fn write_required<'a, T: Wire<'a> + Default>(value: &Option<T>, writer: &mut Writer, version: Version) {
+    match value {
+        Some(value) => value.write(writer, version),
+        None => T::default().write(writer, version),
     }
 }
