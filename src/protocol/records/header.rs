@@ -71,10 +71,10 @@ impl BatchHeader {
         LENGTH_PREFIX_BYTES + self.length as usize
     }
     pub fn last_offset(&self) -> i64 {
-        self.base_offset + i64::from(self.last_offset_delta)
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
     pub fn next_offset(&self) -> i64 {
-        self.last_offset() + 1
+        self.last_offset().saturating_add(1)
     }
     pub fn has_producer(&self) -> bool {
         self.producer_id > NO_PRODUCER_ID
@@ -202,4 +202,77 @@ pub fn patch_max_timestamp(batch: &mut [u8], max_timestamp: i64, timestamps: Tim
 pub(super) fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
     batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{BatchBuilder, ProducerStamp};
+
+    fn batch() -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::Lz4);
+        builder.set_producer(ProducerStamp { id: 9, epoch: 1, base_sequence: i32::MAX - 1 }, false);
+        for timestamp in [5_000, 7_000, 6_000, 6_500] {
+            builder.push(timestamp, Some(b"key"), Some(b"value"), &[]);
+        }
+        builder.finish().unwrap()
+    }
+
+    /// The broker assigns offsets without touching a record: were the two fields inside the CRC, every consumer would refuse the batch.
+    #[test]
+    fn offset_and_leader_epoch_are_set_without_a_new_crc() {
+        let mut bytes = batch();
+        let before = check_batch(&bytes).unwrap();
+        patch_base_offset(&mut bytes, 1 << 40);
+        patch_leader_epoch(&mut bytes, 12);
+        let after = check_batch(&bytes).unwrap();
+        assert_eq!(after, BatchHeader { base_offset: 1 << 40, leader_epoch: 12, ..before });
+        assert_eq!(after.next_offset(), (1 << 40) + 4);
+    }
+
+    /// LogAppendTime changes what the CRC covers.
+    #[test]
+    fn log_append_time_comes_with_a_new_crc_and_can_be_taken_back() {
+        let mut bytes = batch();
+        let original = bytes.clone();
+        assert_eq!(check_batch(&bytes).unwrap().max_timestamp, 7_000);
+        let patched = patch_max_timestamp(&mut bytes, 99_000, TimestampType::LogAppendTime);
+        assert_eq!(check_batch(&bytes), Ok(patched));
+        assert_eq!(
+            (patched.max_timestamp, patched.attributes.timestamp_type()),
+            (99_000, TimestampType::LogAppendTime)
+        );
+        assert_eq!(patched.attributes.compression(), Some(Compression::Lz4));
+        patch_max_timestamp(&mut bytes, 7_000, TimestampType::CreateTime);
+        assert_eq!(bytes, original);
+    }
+
+    /// One flipped bit anywhere behind the CRC, or a cut anywhere, must not become a stored batch.
+    #[test]
+    fn damage_is_found() {
+        let bytes = batch();
+        for at in CRC_AT..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert!(matches!(check_batch(&damaged), Err(BatchError::BadCrc { .. })), "byte {at}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(matches!(check_batch(&bytes[..cut]), Err(BatchError::TooShort { .. })), "cut at {cut}");
+        }
+        for (length, magic) in [(48i32, 2u8), (-1, 2), (i32::MIN, 2), (100, 1)] {
+            let mut forged = bytes.clone();
+            forged[8..12].copy_from_slice(&length.to_be_bytes());
+            forged[MAGIC_AT] = magic;
+            assert!(matches!(check_batch(&forged), Err(BatchError::BadLength(_) | BatchError::UnsupportedMagic(1))));
+        }
+    }
+
+    /// A producer that has sent two billion records goes on at 0 (KIP-98); a broker that counts past the end refuses it for ever.
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let header = check_batch(&batch()).unwrap();
+        assert_eq!(header.last_sequence(), 1, "MAX - 1, MAX, 0, 1");
+        assert_eq!(sequence_after(i32::MAX, 1), 0);
+        assert_eq!(BatchHeader { base_sequence: NO_SEQUENCE, ..header }.last_sequence(), NO_SEQUENCE);
+    }
 }
