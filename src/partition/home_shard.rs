@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 pub struct HomeShardOptions {
     pub broker_id: i32,
+    pub logs: ringlane_log::ShardLogs,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
 }
@@ -21,6 +22,7 @@ pub struct PartitionSpec {
     pub replicas_count: usize,
     pub isr_count: usize,
     pub config: Arc<TopicConfig>,
+    pub log: ringlane_log::LogOptions,
 }
 
 /// Cheap to clone; one per shard. Every call comes from a task of the shard it was made on.
@@ -31,8 +33,8 @@ pub struct HomeShard {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    #[error("partition {partition} of topic {topic} did not open")]
-    Open { topic: Arc<str>, partition: i32 },
+    #[error("partition {partition} of topic {topic}: {source}")]
+    Open { topic: Arc<str>, partition: i32, source: ringlane_log::OpenError },
 }
 
 impl HomeShard {
