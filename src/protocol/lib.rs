@@ -14,6 +14,7 @@ mod topic_id;
 mod generated;
 
 pub mod compression;
+pub mod hot;
 pub mod internal;
 pub mod records;
 pub mod wire;
