@@ -1,0 +1,106 @@
+//! The broker's own keys. Defaults are Kafka's unless the documentation says why not; keys that Kafka lacks stand under `shard.`,
+//! `io.` and `memory.`.
+
+use crate::listener::Endpoint;
+use crate::row::Valid::{Any, Range};
+use crate::table::table;
+
+const INT_MAX: i64 = i32::MAX as i64;
+const LONG_MAX: i64 = i64::MAX;
+
+table! {
+    /// Settings of the broker, whole: what was given, then the defaults.
+    BrokerConfig, BROKER_ROWS;
+
+    advertised_listeners: Vec<Endpoint> = "advertised.listeners", List, Some(""), Any, High, Restart, &[],
+        "Addresses that clients are told to connect to: NAME://HOST:PORT,... Unset: those of listeners.";
+    auto_create_topics_enable: bool = "auto.create.topics.enable", Boolean, Some("true"), Any, High, Restart, &[],
+        "Whether a topic is created when a client first asks for it.";
+    broker_rack: Option<String> = "broker.rack", String, None, Any, Medium, Restart, &[],
+        "Rack of this broker, for replica placement and for reads from the nearest replica.";
+    connections_max_idle_ms: i64 = "connections.max.idle.ms", Long, Some("600000"), Any, Medium, Restart, &[],
+        "A connection without a request for this long is closed.";
+    default_replication_factor: i32 = "default.replication.factor", Int, Some("1"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Replicas of a topic that is created without a number.";
+    delete_topic_enable: bool = "delete.topic.enable", Boolean, Some("true"), Any, High, Restart, &[],
+        "Whether topics can be deleted.";
+    fetch_max_bytes: usize = "fetch.max.bytes", Int, Some("57671680"), Range(1024, INT_MAX), Medium, Restart, &[],
+        "Most bytes in one fetch response, whatever the client asks for; the first batch is sent whole even if it is larger.";
+    listeners: Vec<Endpoint> = "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High, Restart, &[],
+        "Addresses to listen on: NAME://HOST:PORT,... An empty host is every address. Kafka's default is every address; without authentication ours is this machine only.";
+    log_dirs: Vec<String> = "log.dirs", List, Some("data"), Any, High, Restart, &[],
+        "Directory of the data (log.dir is the same key). One directory; created when missing.";
+    max_connections: usize = "max.connections", Int, Some("100000"), Range(0, INT_MAX), Medium, Restart, &[],
+        "Most connections at a time; when reached, no more are accepted until one closes. Kafka has no limit.";
+    max_connections_per_ip: usize = "max.connections.per.ip", Int, Some("2147483647"), Range(0, INT_MAX), Medium, Restart, &[],
+        "Most connections from one address; more are closed at once.";
+    max_incremental_fetch_session_cache_slots: usize = "max.incremental.fetch.session.cache.slots", Int, Some("1000"), Range(0, INT_MAX),
+        Medium, Restart, &[],
+        "Most fetch sessions kept on this broker; clients beyond it send full fetch requests.";
+    max_request_partition_size_limit: usize = "max.request.partition.size.limit", Int, Some("2000"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Most partitions in one page of DescribeTopicPartitions.";
+    memory_shard_bytes: usize = "memory.shard.bytes", Long, Some("536870912"), Range(64 << 20, LONG_MAX), High, Restart, &[],
+        "Memory that each shard may use for requests, the tails of its partitions, writes and reads. Taken as needed, recycled, never exceeded.";
+    node_id: i32 = "node.id", Int, Some("1"), Range(0, INT_MAX), High, Restart, &[],
+        "Number of this broker, unique in its cluster (broker.id is the same key).";
+    num_partitions: i32 = "num.partitions", Int, Some("1"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Partitions of a topic that is created without a number.";
+    producer_id_expiration_ms: i64 = "producer.id.expiration.ms", Int, Some("86400000"), Range(1, INT_MAX), Low, Restart, &[],
+        "A producer that has been silent for this long is forgotten by its partitions.";
+    queued_max_request_bytes: i64 = "queued.max.request.bytes", Long, Some("-1"), Any, Medium, Restart, &[],
+        "Most bytes of requests in progress on the broker, shared out evenly to its shards; -1 is a quarter of memory.shard.bytes each. Beyond it connections wait.";
+    request_timeout_ms: i32 = "request.timeout.ms", Int, Some("30000"), Range(1, INT_MAX), High, Restart, &[],
+        "How long the broker waits for an answer to a request of its own.";
+    shard_cores: Option<String> = "shard.cores", String, None, Any, High, Restart, &[],
+        "CPUs to run on, one shard each: 0-3,6. Unset: every CPU that the process may use.";
+    shard_producers_max: usize = "shard.producers.max", Int, Some("100000"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Most idempotent producers that a shard remembers over all its partitions; the longest silent one goes first. Kafka has no limit.";
+    shard_spin_us: u64 = "shard.spin.us", Int, Some("0"), Range(0, INT_MAX), Low, Restart, &[],
+        "How long an idle shard polls before it sleeps. 0 costs no CPU when idle; more trades CPU for latency on tuned hosts.";
+    socket_listen_backlog_size: i32 = "socket.listen.backlog.size", Int, Some("1024"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Connections that may wait to be accepted. Kafka's 50 drops connections when many clients reconnect at once.";
+    socket_request_max_bytes: usize = "socket.request.max.bytes", Int, Some("104857600"), Range(1, INT_MAX), High, Restart, &[],
+        "Largest request; a connection that announces more is closed.";
+}
+
+impl BrokerConfig {
+    /// What clients are told, one for each listener.
+    pub fn advertised(&self) -> &[Endpoint] {
+        if self.advertised_listeners.is_empty() { &self.listeners } else { &self.advertised_listeners }
+    }
+
+    /// Bytes of requests that one of `shards` shards may hold.
+    pub fn request_bytes_per_shard(&self, shards: usize) -> usize {
+        match usize::try_from(self.queued_max_request_bytes) {
+            Ok(bytes) if bytes > 0 => (bytes / shards.max(1)).max(1),
+            _ => self.memory_share(REQUESTS_PERCENT),
+        }
+    }
+
+    /// Bytes that the tails of one shard's partitions and the read cache behind them may hold.
+    pub fn tail_bytes_per_shard(&self) -> usize {
+        self.memory_share(TAIL_PERCENT)
+    }
+
+    /// Bytes that one shard may hold in write buffers.
+    pub fn write_bytes_per_shard(&self) -> usize {
+        self.memory_share(WRITES_PERCENT)
+    }
+
+    /// Bytes that one shard may hold in reads from disk.
+    pub fn read_bytes_per_shard(&self) -> usize {
+        self.memory_share(READS_PERCENT)
+    }
+
+    fn memory_share(&self, percent: usize) -> usize {
+        self.memory_shard_bytes / 100 * percent
+    }
+}
+
+/// How a shard's memory is shared out (design.md, "Shards and sockets").
+const REQUESTS_PERCENT: usize = 25;
+const TAIL_PERCENT: usize = 40;
+const WRITES_PERCENT: usize = 10;
+const READS_PERCENT: usize = 15;
+const REPLICATION_PERCENT: usize = 10;
+const _: () = assert!(REQUESTS_PERCENT + TAIL_PERCENT + WRITES_PERCENT + READS_PERCENT + REPLICATION_PERCENT == 100);
