@@ -143,9 +143,11 @@ pub(crate) fn converted(name: &str, value: &str) -> Option<(&'static Row, Result
 }
 
 fn check_synonym(name: &str, value: &str) -> Result<(), ConfigError> {
-    let Some((row, value)) = converted(name, value) else { return Ok(()) };
-    row.check(&value?).map_err(|error| match error {
-        ConfigError::Invalid { value, why, .. } => ConfigError::Invalid { name: name.to_owned(), value, why },
+    let Some((row, in_topic_units)) = converted(name, value) else { return Ok(()) };
+    row.check(&in_topic_units?).map_err(|error| match error {
+        ConfigError::Invalid { why, .. } => {
+            ConfigError::Invalid { name: name.to_owned(), value: value.to_owned(), why }
+        }
         other => other,
     })
 }

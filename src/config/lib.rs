@@ -89,3 +89,6 @@ impl Default for Config {
         Config { broker: BrokerConfig::default(), topic_defaults: TopicConfig::default(), set: BTreeMap::new() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::{BROKER_ROWS, TOPIC_ROWS};
 /// The page, in Markdown.
 pub fn reference_page() -> String {
     let mut page = String::from(
-        "# Configuration keys\n\nMade from the tables in `src/config` by `ringlane config reference`; a test compares it with them.\n\n\
+        "# Configuration keys\n\nMade from the tables in `src/config`; a test compares it with them. `ringlane config KEY` explains one key.\n\n\
          A key is given in a properties file (`--config`), in the environment (`log.segment.bytes` is `RINGLANE_LOG_SEGMENT_BYTES`) or by \
          `-o key=value`; the later of these wins. An unknown key is an error. Kafka's other broker keys are accepted, have no effect, and are \
          named in one warning at the start.\n",
@@ -17,7 +17,7 @@ pub fn reference_page() -> String {
     section(
         &mut page,
         "Topic",
-        "Given when a topic is created. The broker key in the last column sets the default of every topic.",
+        "Given when a topic is created. The broker keys named at the end of a row set the default of every topic, the first of them that is given.",
         TOPIC_ROWS,
     );
     page
@@ -27,7 +27,8 @@ fn section(page: &mut String, title: &str, intro: &str, rows: &[Row]) {
     let heading = "| key | type | default | valid | changes | what it does |\n|---|---|---|---|---|---|";
     writeln!(page, "\n## {title}\n\n{intro}\n\n{heading}").expect("a string takes all text");
     for row in rows {
-        let default = row.default.map_or_else(|| "unset".to_owned(), |text| format!("`{text}`"));
+        let default =
+            row.default.filter(|text| !text.is_empty()).map_or_else(|| "unset".to_owned(), |text| format!("`{text}`"));
         let changes = match row.change {
             Change::Dynamic => "at once",
             Change::Restart => "restart",

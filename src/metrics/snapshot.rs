@@ -187,3 +187,87 @@ fn per_api(values: &[u64], api_name: &impl Fn(i16) -> Option<&'static str>) -> V
 fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
     writeln!(text, "{content}").expect("a string takes all text");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn fetch(key: i16) -> Option<&'static str> {
+        (key == 1).then_some("Fetch")
+    }
+
+    /// A name that stands twice gives Prometheus two series that it refuses; a counter without `_total` breaks every dashboard's habit.
+    #[test]
+    fn names_are_unique_and_say_what_they_are() {
+        let names: BTreeSet<&str> = ROWS.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), ROWS.len());
+        for row in ROWS {
+            assert!(row.name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{}: use lower case and _", row.name);
+            let counts = matches!(row.kind, Kind::Counter | Kind::PerApi);
+            assert_eq!(counts, row.name.ends_with("_total"), "{}: counters, and only they, end in _total", row.name);
+            assert!(row.help.ends_with('.'), "{}: help is a sentence", row.name);
+        }
+    }
+
+    /// Without this the report of a broker with four shards would show one of them, or a sum of marks that nobody ever saw.
+    #[test]
+    fn shards_add_up_and_marks_keep_the_largest() {
+        let (a, b) = (ShardMetrics::default(), ShardMetrics::default());
+        a.produce_bytes.add(10);
+        b.produce_bytes.add(5);
+        a.lane_depth_max.raise_to(7);
+        b.lane_depth_max.raise_to(3);
+        a.connections.increment();
+        b.connections.increment();
+        b.requests.increment(1);
+        a.log_write_bytes.record(4096);
+        b.log_write_bytes.record(1 << 20);
+
+        let mut total = a.snapshot();
+        total.merge(&b.snapshot());
+
+        assert_eq!(total.number("produce_bytes_total"), Some(15));
+        assert_eq!(total.number("lane_depth_max"), Some(7));
+        assert_eq!(total.number("connections"), Some(2));
+        assert_eq!(total.number("requests_total"), Some(1));
+        let writes = total.histogram("log_write_bytes").unwrap();
+        assert_eq!(writes.count, 2);
+        assert!(writes.max >= 1 << 20 && writes.max < (1 << 20) + (1 << 14), "two digits: {}", writes.max);
+    }
+
+    /// A client may send any API key and a write may take any time: neither may grow a table or end a shard.
+    #[test]
+    fn values_beyond_the_table_are_counted_with_the_last() {
+        let metrics = ShardMetrics::default();
+        for key in [-1, i16::MAX, 0] {
+            metrics.requests.increment(key);
+        }
+        metrics.log_write_us.record(u64::MAX);
+        metrics.log_write_us.record(0);
+
+        assert_eq!(metrics.snapshot().number("requests_total"), Some(3));
+        assert_eq!(metrics.log_write_us.count(), 2);
+    }
+
+    /// Scrapers refuse a page with one malformed line, whole.
+    #[test]
+    fn prometheus_text_has_a_sample_for_each_shard() {
+        let metrics = ShardMetrics::default();
+        metrics.requests.increment(1);
+        metrics.requests.increment(99);
+        metrics.request_us.record(120);
+
+        let text = prometheus_text(&[metrics.snapshot(), ShardMetrics::default().snapshot()], fetch);
+
+        assert!(text.contains(
+            "# TYPE ringlane_requests_total counter\nringlane_requests_total{shard=\"0\",api=\"Fetch\"} 1\n"
+        ));
+        assert!(text.contains("ringlane_requests_total{shard=\"0\",api=\"99\"} 1\n"));
+        assert!(text.contains("ringlane_request_duration_us{shard=\"0\",quantile=\"0.99\"} 120\n"));
+        assert!(text.contains("ringlane_request_duration_us_count{shard=\"1\"} 0\n"));
+        let report = report(&metrics.snapshot(), fetch);
+        assert!(report.contains("requests_total Fetch") && !report.contains("produce_bytes"), "{report}");
+    }
+}
