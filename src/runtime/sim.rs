@@ -1,238 +1,460 @@
 //! The simulated machine: N nodes with S shards each in one thread, virtual clock, network and disks with faults, all from a seed.
 //!
-//! The list of what the facade calls here is in `context.rs`.
+//! ```
+//! use ringlane_runtime::sim::{Sim, SimOptions};
+//! use std::time::Duration;
+//!
+//! let mut sim = Sim::new(7, SimOptions::default());
+//! let node = sim.add_node();
+//! sim.start(node, vec![Box::new(|| Box::pin(async { ringlane_runtime::sleep(Duration::from_secs(3600)).await }))]);
+//! assert!(sim.run_until(Duration::from_secs(4000), |sim| !sim.is_running(node)));
+//! assert_eq!(sim.now().as_nanos(), 3_600_000_000_000);
+//! ```
+//! The test drives: it starts nodes, lets virtual time pass with [`Sim::run_for`] and [`Sim::run_until`], and in between crashes nodes,
+//! cuts the network, breaks disks. The clock moves only when no task is runnable, so a simulated hour of waiting costs nothing. Which
+//! runnable task is next, every delay and every fault come from the seed: a run can be repeated exactly, and [`Sim::trace_hash`] of two
+//! runs of one seed is equal (if it is not, something above the runtime uses a real clock, a random hash map or an address).
+//!
+//! Node N is the host `node-N` with the address 10.0.0.N, and an own disk that outlives its crashes. The list of what the facade
+//! calls here is in `context.rs`.
 
-use crate::ShardId;
+mod completion;
+mod disk;
+mod executor;
+pub(crate) mod file;
+pub(crate) mod fs;
+pub(crate) mod net;
+pub(crate) mod random;
+mod seed;
+pub(crate) mod signal;
+pub(crate) mod task;
+pub(crate) mod time;
+mod trace;
+mod world;
 
-pub(crate) struct Shard {}
+pub use seed::Seed;
+pub(crate) use world::Shard;
 
-impl Shard {
-    pub(crate) fn id(&self) -> ShardId {
-        todo!()
-    }
-    pub(crate) fn count(&self) -> usize {
-        todo!()
+use crate::{Instant, ShardId, ShardMain, Signal};
+use executor::{Polled, Removed, drop_tasks, poll};
+use seed::nanos;
+use std::cell::RefCell;
+use std::fmt::{Display, Formatter};
+use std::future::Future;
+use std::io;
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+use world::{World, with};
+
+/// Polls at one instant of virtual time after which the simulation is stuck in a loop that does not wait for anything.
+const POLLS_PER_INSTANT_MAX: u64 = 5_000_000;
+
+/// A simulation, all of it. Dropping it ends every task.
+pub struct Sim {
+    seed: u64,
+    world: Rc<RefCell<World>>,
+    driver: Seed,
+    polls_at_instant: (u64, u64),
+}
+
+/// One simulated machine; counted from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeId(pub u16);
+
+/// A shard's main that may share memory with the test, as everything runs on its thread.
+pub type LocalMain = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>;
+
+#[derive(Clone, Debug)]
+pub struct SimOptions {
+    pub network: NetworkOptions,
+    /// Of every node; [`Sim::set_disk`] changes one.
+    pub disk: DiskOptions,
+    /// A panic in a task fails the simulation (with seed and trace). Without it, [`Sim::panics`] has them.
+    pub fail_on_panic: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct NetworkOptions {
+    /// One way, drawn once for each connection.
+    pub delay: Range<Duration>,
+    /// Drawn for each segment, on top; order is kept.
+    pub jitter: Range<Duration>,
+    /// Bytes sent but not yet received by the peer's program, for one direction of a connection; drawn for each connection.
+    pub window_bytes: Range<usize>,
+    /// That a segment's connection breaks as it is sent.
+    pub cut_probability: f64,
+    /// That a receive returns less than has arrived.
+    pub short_receive_probability: f64,
+    pub connect_timeout: Duration,
+    /// After which a sender whose bytes do not get through gives up.
+    pub retransmit_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct DiskOptions {
+    pub capacity_bytes: u64,
+    /// Of each operation, drawn each time.
+    pub latency: Range<Duration>,
+    pub bytes_per_second: u64,
+    /// Durable writes and syncs report success and do nothing: a disk with a volatile cache that ignores flushes. With it, a program
+    /// that keeps every rule still loses data; a checker that does not notice is broken.
+    pub lies_about_durability: bool,
+}
+
+/// An error that the disk answers with. Stays until [`Sim::clear_io_faults`].
+#[derive(Clone, Debug)]
+pub struct IoFault {
+    pub kind: IoKind,
+    /// Files whose path contains this; empty means all.
+    pub path_contains: String,
+    pub probability: f64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IoKind {
+    Read,
+    Write,
+    Sync,
+}
+
+/// A task that panicked.
+#[derive(Clone, Debug)]
+pub struct TaskPanic {
+    pub node: NodeId,
+    pub shard: ShardId,
+    pub task: &'static str,
+    pub message: String,
+}
+
+impl Default for SimOptions {
+    fn default() -> SimOptions {
+        SimOptions { network: NetworkOptions::default(), disk: DiskOptions::default(), fail_on_panic: true }
     }
 }
 
-pub(crate) mod task {
-    use std::future::Future;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    pub(crate) struct Task<T> {
-        _result: std::marker::PhantomData<T>,
-    }
-    pub(crate) fn spawn<T: 'static>(name: &'static str, future: impl Future<Output = T> + 'static) -> Task<T> {
-        let _ = (name, future);
-        todo!()
-    }
-    impl<T> Task<T> {
-        pub(crate) fn detach(self) {
-            todo!()
-        }
-    }
-    impl<T> Unpin for Task<T> {}
-    impl<T> Future for Task<T> {
-        type Output = T;
-        fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<T> {
-            todo!()
-        }
-    }
-    pub(crate) async fn yield_now() {
-        todo!()
-    }
-}
-
-pub(crate) mod time {
-    use crate::Instant;
-
-    pub(crate) fn now() -> Instant {
-        todo!()
-    }
-    pub(crate) fn wall_clock_ms() -> i64 {
-        todo!()
-    }
-    pub(crate) async fn sleep_until(deadline: Instant) {
-        let _ = deadline;
-        todo!()
-    }
-}
-
-pub(crate) mod random {
-    pub(crate) fn fill(bytes: &mut [u8]) {
-        let _ = bytes;
-        todo!()
-    }
-}
-
-pub(crate) mod signal {
-    pub(crate) async fn next_signal() -> crate::Signal {
-        todo!()
-    }
-}
-
-pub(crate) mod net {
-    use crate::Buffer;
-    use bytes::Bytes;
-    use std::io;
-    use std::net::SocketAddr;
-
-    pub(crate) struct Listener {}
-    impl Listener {
-        pub(crate) async fn bind(address: SocketAddr) -> io::Result<Listener> {
-            let _ = address;
-            todo!()
-        }
-        pub(crate) fn local_address(&self) -> SocketAddr {
-            todo!()
-        }
-        pub(crate) async fn accept(&self) -> io::Result<Socket> {
-            todo!()
-        }
-    }
-
-    /// `Send`.
-    pub(crate) struct Socket {}
-    impl Socket {
-        pub(crate) fn peer_address(&self) -> SocketAddr {
-            todo!()
-        }
-        pub(crate) fn local_address(&self) -> SocketAddr {
-            todo!()
-        }
-        pub(crate) fn into_stream(self) -> Stream {
-            todo!()
-        }
-    }
-
-    #[derive(Clone)]
-    pub(crate) struct Stream {}
-    impl Stream {
-        pub(crate) async fn connect(address: SocketAddr) -> io::Result<Stream> {
-            let _ = address;
-            todo!()
-        }
-        pub(crate) fn peer_address(&self) -> SocketAddr {
-            todo!()
-        }
-        pub(crate) fn local_address(&self) -> SocketAddr {
-            todo!()
-        }
-        pub(crate) async fn recv(&self, buffer: Buffer, from: usize) -> (io::Result<usize>, Buffer) {
-            let _ = (buffer, from);
-            todo!()
-        }
-        pub(crate) async fn send_all(&self, parts: Vec<Bytes>) -> io::Result<()> {
-            let _ = parts;
-            todo!()
-        }
-        pub(crate) fn shutdown(&self) {
-            todo!()
-        }
-    }
-
-    pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let _ = (host, port);
-        todo!()
-    }
-}
-
-pub(crate) mod file {
-    use crate::{Buffer, Durability, FileMode};
-    use std::io;
-    use std::path::{Path, PathBuf};
-
-    #[derive(Clone)]
-    pub(crate) struct File {}
-    impl File {
-        pub(crate) async fn open(path: &Path, mode: FileMode) -> io::Result<File> {
-            let _ = (path, mode);
-            todo!()
-        }
-        pub(crate) fn path(&self) -> PathBuf {
-            todo!()
-        }
-        pub(crate) fn is_direct(&self) -> bool {
-            todo!()
-        }
-        pub(crate) async fn read_at(&self, buffer: Buffer, position: u64) -> (io::Result<usize>, Buffer) {
-            let _ = (buffer, position);
-            todo!()
-        }
-        pub(crate) async fn write_at(
-            &self,
-            buffer: Buffer,
-            position: u64,
-            durability: Durability,
-        ) -> (io::Result<()>, Buffer) {
-            let _ = (buffer, position, durability);
-            todo!()
-        }
-        pub(crate) async fn sync(&self) -> io::Result<()> {
-            todo!()
-        }
-        pub(crate) async fn allocate(&self, bytes: u64) -> io::Result<()> {
-            let _ = bytes;
-            todo!()
-        }
-        pub(crate) async fn set_len(&self, bytes: u64) -> io::Result<()> {
-            let _ = bytes;
-            todo!()
-        }
-        pub(crate) async fn len(&self) -> io::Result<u64> {
-            todo!()
+impl Default for NetworkOptions {
+    fn default() -> NetworkOptions {
+        NetworkOptions {
+            delay: Duration::from_micros(20)..Duration::from_millis(2),
+            jitter: Duration::ZERO..Duration::from_micros(500),
+            window_bytes: 4 << 10..256 << 10,
+            cut_probability: 0.0,
+            short_receive_probability: 0.2,
+            connect_timeout: Duration::from_secs(10),
+            retransmit_timeout: Duration::from_secs(15),
         }
     }
 }
 
-pub(crate) mod fs {
-    use std::io;
-    use std::path::{Path, PathBuf};
+impl Default for DiskOptions {
+    fn default() -> DiskOptions {
+        DiskOptions {
+            capacity_bytes: 64 << 30,
+            latency: Duration::from_micros(10)..Duration::from_millis(1),
+            bytes_per_second: 2 << 30,
+            lies_about_durability: false,
+        }
+    }
+}
 
-    pub(crate) async fn create_dir_all(path: &Path) -> io::Result<()> {
-        let _ = path;
-        todo!()
+impl Sim {
+    pub fn new(seed: u64, options: SimOptions) -> Sim {
+        let world = Rc::new(RefCell::new(World::new(seed, options)));
+        Sim { seed, world, driver: Seed::new(!seed), polls_at_instant: (0, 0) }
     }
-    pub(crate) async fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
-        let _ = path;
-        todo!()
+
+    // ── nodes ──
+
+    /// A machine with an empty disk, not started.
+    pub fn add_node(&mut self) -> NodeId {
+        self.with(World::add_node)
     }
-    pub(crate) async fn exists(path: &Path) -> io::Result<bool> {
-        let _ = path;
-        todo!()
+
+    /// Starts a process on `node`: one shard for each main.
+    pub fn start(&mut self, node: NodeId, mains: Vec<ShardMain>) {
+        self.start_local(node, mains.into_iter().map(|main| main as LocalMain).collect());
     }
-    pub(crate) async fn rename(from: &Path, to: &Path) -> io::Result<()> {
-        let _ = (from, to);
-        todo!()
+
+    pub fn start_local(&mut self, node: NodeId, mains: Vec<LocalMain>) {
+        assert!(!self.is_running(node), "{node} runs already");
+        let (life, count) = self.with(|world| {
+            let state = world.node(node);
+            state.life += 1;
+            state.signals.clear();
+            (state.life, mains.len())
+        });
+        for (index, main) in mains.into_iter().enumerate() {
+            let shard = Shard::new(&self.world, node, life, ShardId(index as u16), count);
+            self.with(|world| {
+                shard.record(world, "start", life, 0);
+                world.node(node).shards.push(shard.clone());
+                let run = Box::pin(async move { main().await });
+                let added = world.add_task(&shard, "main", true, run);
+                assert!(added.is_ok(), "a new shard lives");
+            });
+        }
     }
-    pub(crate) async fn remove_file(path: &Path) -> io::Result<()> {
-        let _ = path;
-        todo!()
+
+    /// Power loss: every task ends at once, every connection breaks, and of what was not durable the seed decides what is left.
+    pub fn crash(&mut self, node: NodeId) {
+        self.end_process(node, "crash");
+        self.with(|world| {
+            let World { nodes, seed, .. } = world;
+            nodes[node.index()].disk.power_lost(seed);
+        });
     }
-    pub(crate) async fn remove_dir_all(path: &Path) -> io::Result<()> {
-        let _ = path;
-        todo!()
+
+    /// kill -9: every task ends at once, every connection breaks; what was written stays.
+    pub fn kill(&mut self, node: NodeId) {
+        self.end_process(node, "kill");
     }
-    pub(crate) async fn sync_dir(path: &Path) -> io::Result<()> {
-        let _ = path;
-        todo!()
+
+    /// Asks the process to stop in order, as SIGTERM does.
+    pub fn stop(&mut self, node: NodeId) {
+        self.signal(node, Signal::Stop);
     }
-    pub(crate) async fn read(path: &Path) -> io::Result<Vec<u8>> {
-        let _ = path;
-        todo!()
+
+    pub fn signal(&mut self, node: NodeId, signal: Signal) {
+        self.with(|world| {
+            let state = world.node(node);
+            state.signals.push_back(signal);
+            let waiter = state.signal_waiter.take();
+            world.wake(waiter);
+            world.record(node, ShardId(0), "signal", signal as u64, 0);
+        });
     }
-    pub(crate) async fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
-        let _ = (path, content);
-        todo!()
+
+    /// Until its shards' mains have all ended, or a crash.
+    pub fn is_running(&self, node: NodeId) -> bool {
+        self.world.borrow_mut().node(node).shards.iter().any(|shard| shard.is_alive())
     }
-    pub(crate) async fn space(path: &Path) -> io::Result<(u64, u64)> {
-        let _ = path;
-        todo!()
+
+    /// Moves the node's wall clock, forwards or back.
+    pub fn jump_wall_clock(&mut self, node: NodeId, by_ms: i64) {
+        self.with(|world| world.node(node).wall_clock_offset_ms += by_ms);
     }
-    pub(crate) struct DirLock {}
-    pub(crate) async fn lock_dir(path: &Path) -> io::Result<DirLock> {
-        let _ = path;
-        todo!()
+
+    // ── time ──
+
+    pub fn now(&self) -> Instant {
+        Instant { nanos: self.world.borrow().now_nanos }
+    }
+
+    pub fn run_for(&mut self, duration: Duration) {
+        self.run_until(duration, |_| false);
+    }
+
+    /// Runs until `is_done`, which is asked before every step of any task, or for `limit` of virtual time. Says whether it is done.
+    pub fn run_until(&mut self, limit: Duration, mut is_done: impl FnMut(&Sim) -> bool) -> bool {
+        let limit_nanos = self.now().nanos.saturating_add(nanos(limit));
+        loop {
+            if is_done(self) {
+                return true;
+            }
+            if !self.step(limit_nanos) {
+                return is_done(self);
+            }
+        }
+    }
+
+    /// One poll of one task or, if none is runnable, one planned event. False when there is neither before the limit.
+    fn step(&mut self, limit_nanos: u64) -> bool {
+        let Some(turn) = self.with(World::next_turn) else {
+            return self.with(|world| world.advance(limit_nanos));
+        };
+        self.check_progress(turn.name);
+        let (shard, name, is_main) = (turn.shard.clone(), turn.name, turn.is_main);
+        match poll(&self.world, turn) {
+            Polled::Pending => {}
+            Polled::Ended if is_main => self.end_shard(&shard),
+            Polled::Ended => {}
+            Polled::Panicked(message) => {
+                self.with(|world| world.panicked(&shard, name, message));
+                if is_main {
+                    self.end_shard(&shard);
+                }
+            }
+        }
+        self.fail_if_panicked();
+        true
+    }
+
+    fn check_progress(&mut self, task: &str) {
+        let now_nanos = self.now().nanos;
+        let (instant, polls) = self.polls_at_instant;
+        self.polls_at_instant = (now_nanos, if instant == now_nanos { polls + 1 } else { 0 });
+        assert!(
+            polls < POLLS_PER_INSTANT_MAX,
+            "seed {}: {polls} polls at one instant, the last of task {task}: it loops without waiting\n{}",
+            self.seed,
+            self.trace_tail(),
+        );
+    }
+
+    fn fail_if_panicked(&self) {
+        let world = self.world.borrow();
+        if let (true, Some(panic)) = (world.options.fail_on_panic, world.panics.first()) {
+            let TaskPanic { node, shard, task, message } = panic;
+            panic!(
+                "seed {}: {node} shard {}, task {task} panicked: {message}\n{}",
+                self.seed,
+                shard.0,
+                world.trace.tail()
+            );
+        }
+    }
+
+    /// The shard's main returned: its other tasks are dropped while their destructors still count, and with its last shard the process
+    /// ends.
+    fn end_shard(&mut self, shard: &Rc<Shard>) {
+        drop_tasks(self.with(|world| world.remove_tasks_of(|of| std::ptr::eq(of, &**shard))));
+        shard.end();
+        drop_tasks(self.with(|world| world.remove_tasks_of(|of| std::ptr::eq(of, &**shard))));
+        if !self.is_running(shard.node) {
+            self.end_process(shard.node, "end");
+        }
+    }
+
+    fn end_process(&mut self, node: NodeId, how: &'static str) {
+        let removed: Vec<Removed> = self.with(|world| {
+            let shards = std::mem::take(&mut world.node(node).shards);
+            shards.iter().for_each(|shard| shard.end());
+            world.record(node, ShardId(0), how, shards.len() as u64, 0);
+            let life = world.node(node).life;
+            let removed = world.remove_tasks_of(|shard| shard.node == node && shard.life == life);
+            world.end_sockets_of(node);
+            let World { nodes, seed, .. } = world;
+            nodes[node.index()].disk.process_ended(seed);
+            nodes[node.index()].signal_waiter = None;
+            removed
+        });
+        drop_tasks(removed);
+    }
+
+    // ── network ──
+
+    /// Nothing passes from `from` to `to` any more; the other direction is not touched.
+    pub fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.with(|world| world.set_blocked(from, to, true));
+    }
+
+    /// Undoes [`Sim::cut`]; what was sent meanwhile arrives, unless its sender has given up.
+    pub fn heal(&mut self, from: NodeId, to: NodeId) {
+        self.with(|world| world.set_blocked(from, to, false));
+    }
+
+    /// Cuts both directions.
+    pub fn partition(&mut self, one: NodeId, other: NodeId) {
+        self.cut(one, other);
+        self.cut(other, one);
+    }
+
+    pub fn heal_partition(&mut self, one: NodeId, other: NodeId) {
+        self.heal(one, other);
+        self.heal(other, one);
+    }
+
+    /// Breaks every connection between two nodes at once; new ones can be made.
+    pub fn reset_connections(&mut self, one: NodeId, other: NodeId) {
+        self.with(|world| world.reset_between(one, other));
+    }
+
+    pub fn set_network(&mut self, options: NetworkOptions) {
+        self.with(|world| world.options.network = options);
+    }
+
+    // ── disks ──
+
+    /// From the next operation on.
+    pub fn set_disk(&mut self, node: NodeId, options: DiskOptions) {
+        self.with(|world| world.node(node).disk.options = options);
+    }
+
+    pub fn add_io_fault(&mut self, node: NodeId, fault: IoFault) {
+        self.with(|world| world.node(node).disk.add_fault(fault));
+    }
+
+    pub fn clear_io_faults(&mut self, node: NodeId) {
+        self.with(|world| world.node(node).disk.clear_faults());
+    }
+
+    /// Turns over one bit of a file, where it lies.
+    pub fn flip_bit(&mut self, node: NodeId, path: &Path, bit: u64) -> io::Result<()> {
+        self.with(|world| world.node(node).disk.flip_bit(path, bit))
+    }
+
+    /// What a reader of the file would see now.
+    pub fn file_content(&self, node: NodeId, path: &Path) -> io::Result<Vec<u8>> {
+        self.world.borrow_mut().node(node).disk.content(path)
+    }
+
+    /// Full paths, sorted.
+    pub fn directory_entries(&self, node: NodeId, path: &Path) -> io::Result<Vec<PathBuf>> {
+        self.world.borrow_mut().node(node).disk.list(path)
+    }
+
+    // ── what happened ──
+
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// For the choices of the test that drives: derived from the seed, and independent of all others.
+    pub fn random(&mut self) -> &mut Seed {
+        &mut self.driver
+    }
+
+    /// Everything that happened, as one number.
+    pub fn trace_hash(&self) -> u64 {
+        self.world.borrow().trace.hash()
+    }
+
+    /// How much has happened: polls, receives, sends, disk operations, ...
+    pub fn trace_events(&self) -> u64 {
+        self.world.borrow().trace.events()
+    }
+
+    /// The last things that happened, one a line, to be printed when a test fails.
+    pub fn trace_tail(&self) -> String {
+        self.world.borrow().trace.tail()
+    }
+
+    pub fn panics(&self) -> Vec<TaskPanic> {
+        self.world.borrow().panics.clone()
+    }
+
+    fn with<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
+        with(&self.world, change)
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        let nodes: Vec<NodeId> = self.world.borrow().nodes.iter().map(|node| node.id).collect();
+        nodes.into_iter().for_each(|node| self.end_process(node, "drop"));
+    }
+}
+
+impl NodeId {
+    pub fn address(self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, self.0 as u8)
+    }
+
+    pub fn host_name(self) -> String {
+        self.to_string()
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.0) - 1
+    }
+}
+
+impl Display for NodeId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "node-{}", self.0)
     }
 }

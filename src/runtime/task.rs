@@ -1,6 +1,6 @@
 //! Tasks of one shard. A panic in a task is caught, logged and counted; it never takes the shard down (glommio fault B6).
 
-use crate::context::{Backend, backend_of_shard};
+use crate::context::{Backend, backend, backend_of_shard};
 use crate::{ring, shard, sim};
 use futures::FutureExt;
 use std::any::Any;
@@ -89,6 +89,9 @@ fn failed(name: &'static str, panic: Box<dyn Any + Send>) -> TaskFailed {
         Err(panic) => panic.downcast_ref::<&str>().map_or("(no message)", |message| message).to_owned(),
     };
     tracing::error!(task = name, shard = shard().0, %message, "task panicked");
-    ring::counters::task_panicked();
+    match backend() {
+        Backend::Sim => sim::task::panicked(name, &message),
+        _ => ring::counters::task_panicked(),
+    }
     TaskFailed { name, message }
 }

@@ -1,0 +1,311 @@
+//! One node's disk: what it holds now, what of that a power loss leaves, and its faults.
+//!
+//! ```text
+//!   write ──▶ live image ────────────▶ reads                       directory entries likewise: made live at once,
+//!     │                                                            durable by `sync_dir` of the directory
+//!     └─▶ unsynced changes ─ sync ─▶ durable image ─ power loss ─▶ durable image + some of the unsynced changes, some of them torn
+//! ```
+//! Strict POSIX, stricter than ext4: a synced file whose directory entry was never synced may be gone. `image` is one file's images,
+//! `directory` the tree of names, `device` the way to them. `sim::file` and `sim::fs` are what the facade calls.
+
+mod device;
+mod directory;
+mod image;
+
+pub(super) use device::perform;
+pub(super) use image::FileImages;
+
+use super::seed::Seed;
+use super::{DiskOptions, IoFault, IoKind};
+use crate::{BLOCK_BYTES, Durability};
+use bytes::Bytes;
+use directory::{Directory, Tree};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Unit of atomicity of the medium: a torn write is torn between these.
+const SECTOR_BYTES: usize = 512;
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(SECTOR_BYTES));
+
+pub(super) struct Disk {
+    pub(super) options: DiskOptions,
+    faults: Vec<IoFault>,
+    files: BTreeMap<Inode, FileImages>,
+    tree: Tree,
+    /// Writes that the device works on.
+    in_flight: BTreeMap<u64, Write>,
+    next_write: u64,
+    locked: BTreeSet<Inode>,
+    next_inode: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Inode(u64);
+
+pub(super) struct Write {
+    pub(super) inode: Inode,
+    pub(super) position: u64,
+    pub(super) data: Bytes,
+}
+
+impl Disk {
+    /// An empty file system with one directory, `/data`, that was always there.
+    pub(super) fn new(options: DiskOptions) -> Disk {
+        let root = Inode(0);
+        let mut disk = Disk {
+            options,
+            faults: Vec::new(),
+            files: BTreeMap::new(),
+            tree: Tree::new(root),
+            in_flight: BTreeMap::new(),
+            next_write: 0,
+            locked: BTreeSet::new(),
+            next_inode: 1,
+        };
+        disk.create_directory(Path::new("/data")).expect("the root is empty");
+        disk.tree.directory_mut(root).expect("it is the root").sync_all();
+        disk
+    }
+
+    pub(super) fn add_fault(&mut self, fault: IoFault) {
+        self.faults.push(fault);
+    }
+
+    pub(super) fn clear_faults(&mut self) {
+        self.faults.clear();
+    }
+
+    /// The error that the medium answers with, if one of the faults is due.
+    pub(super) fn fault(&self, seed: &mut Seed, kind: IoKind, path: &Path) -> io::Result<()> {
+        let mut is_due = |fault: &IoFault| {
+            fault.kind == kind
+                && path.to_string_lossy().contains(&fault.path_contains)
+                && seed.chance(fault.probability)
+        };
+        match self.faults.iter().filter(|fault| is_due(fault)).count() > 0 {
+            true => Err(io::Error::other(format!("{}: simulated I/O error (EIO) of a {kind:?}", path.display()))),
+            false => Ok(()),
+        }
+    }
+
+    // ── files ──
+
+    pub(super) fn file(&mut self, inode: Inode) -> &mut FileImages {
+        self.files.get_mut(&inode).expect("an open file keeps its inode")
+    }
+
+    fn new_inode(&mut self) -> Inode {
+        self.next_inode += 1;
+        Inode(self.next_inode - 1)
+    }
+
+    /// Makes an empty file and its name.
+    pub(super) fn create_file(&mut self, path: &Path) -> io::Result<Inode> {
+        let inode = self.new_inode();
+        self.tree.link(path, inode)?;
+        self.files.insert(inode, FileImages::default());
+        Ok(inode)
+    }
+
+    fn create_directory(&mut self, path: &Path) -> io::Result<()> {
+        let inode = self.new_inode();
+        self.tree.link(path, inode)?;
+        self.tree.add_directory(inode, Directory::default());
+        Ok(())
+    }
+
+    pub(super) fn create_directories(&mut self, path: &Path) -> io::Result<()> {
+        let missing: Vec<PathBuf> = path.ancestors().map(Path::to_owned).collect();
+        for ancestor in missing.iter().rev() {
+            match self.tree.find(ancestor) {
+                Some(inode) if self.tree.directory(inode).is_some() => {}
+                Some(_) => return Err(io::ErrorKind::NotADirectory.into()),
+                None => self.create_directory(ancestor)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn find_file(&self, path: &Path) -> io::Result<Inode> {
+        let inode = self.tree.find(path).ok_or(io::ErrorKind::NotFound)?;
+        match self.files.contains_key(&inode) {
+            true => Ok(inode),
+            false => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    pub(super) fn find_directory(&self, path: &Path) -> io::Result<Inode> {
+        let inode = self.tree.find(path).ok_or(io::ErrorKind::NotFound)?;
+        match self.tree.directory(inode) {
+            Some(_) => Ok(inode),
+            None => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let replaced = self.tree.rename(from, to)?;
+        self.forget_if_unused(replaced);
+        Ok(())
+    }
+
+    pub(super) fn remove_file(&mut self, path: &Path) -> io::Result<()> {
+        let inode = self.find_file(path)?;
+        self.tree.unlink(path)?;
+        self.forget_if_unused(Some(inode));
+        Ok(())
+    }
+
+    pub(super) fn remove_tree(&mut self, path: &Path) -> io::Result<()> {
+        let inode = self.find_directory(path)?;
+        for name in self.tree.directory(inode).expect("found above").names() {
+            let child = path.join(name);
+            match self.find_file(&child) {
+                Ok(_) => self.remove_file(&child)?,
+                Err(_) => self.remove_tree(&child)?,
+            }
+        }
+        self.tree.unlink(path)
+    }
+
+    /// A file that nobody has open and no name, live or durable, leads to is no more.
+    fn forget_if_unused(&mut self, inode: Option<Inode>) {
+        let Some(inode) = inode else { return };
+        if self.files.get(&inode).is_some_and(|file| file.opens == 0) && !self.tree.mentions(inode) {
+            self.files.remove(&inode);
+        }
+    }
+
+    pub(super) fn close_file(&mut self, inode: Inode) {
+        self.file(inode).opens -= 1;
+        self.forget_if_unused(Some(inode));
+    }
+
+    /// Bytes that files take: what they hold or have reserved, whichever is more.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.files.values().map(FileImages::used_bytes).sum()
+    }
+
+    pub(super) fn exists(&self, path: &Path) -> bool {
+        self.tree.find(path).is_some()
+    }
+
+    /// Free and total bytes.
+    pub(super) fn space(&self) -> (u64, u64) {
+        let total_bytes = self.options.capacity_bytes;
+        (total_bytes.saturating_sub(self.used_bytes()), total_bytes)
+    }
+
+    pub(super) fn need_space(&self, more_bytes: u64) -> io::Result<()> {
+        let (free_bytes, _) = self.space();
+        if more_bytes <= free_bytes { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+    }
+
+    // ── writes ──
+
+    /// The device has the write in its hands: from now on a crash leaves all, some or none of it.
+    pub(super) fn begin_write(&mut self, write: Write) -> u64 {
+        let id = self.next_write;
+        self.next_write += 1;
+        self.in_flight.insert(id, write);
+        id
+    }
+
+    pub(super) fn finish_write(&mut self, seed: &mut Seed, path: &Path, id: u64, durability: Durability) -> io::Result<()> {
+        let write = self.in_flight.remove(&id).expect("finished once, forgotten by a crash only");
+        let growth_bytes = self.file(write.inode).growth_bytes(write.position, write.data.len());
+        self.need_space(growth_bytes)?;
+        if let Err(error) = self.fault(seed, IoKind::Write, path) {
+            self.file(write.inode).tear(seed, write.position, &write.data);
+            return Err(error);
+        }
+        let is_durable = durability == Durability::Durable && !self.options.lies_about_durability;
+        self.file(write.inode).write(write.position, &write.data, is_durable);
+        Ok(())
+    }
+
+    pub(super) fn finish_sync(&mut self, seed: &mut Seed, path: &Path, inode: Inode, up_to: u64) -> io::Result<()> {
+        if let Err(error) = self.fault(seed, IoKind::Sync, path) {
+            // As Linux does: the changes are marked clean, the next sync says ok, and they are not on the disk.
+            self.file(inode).forget_unsynced(up_to);
+            return Err(error);
+        }
+        if !self.options.lies_about_durability {
+            self.file(inode).sync(up_to);
+        }
+        Ok(())
+    }
+
+    pub(super) fn sync_directory(&mut self, path: &Path) -> io::Result<()> {
+        let inode = self.find_directory(path)?;
+        if !self.options.lies_about_durability {
+            self.tree.directory_mut(inode).expect("found above").sync_all();
+        }
+        Ok(())
+    }
+
+    /// Whether the lock was free.
+    pub(super) fn lock(&mut self, directory: Inode) -> bool {
+        self.locked.insert(directory)
+    }
+
+    pub(super) fn unlock(&mut self, directory: Inode) {
+        self.locked.remove(&directory);
+    }
+
+    // ── the end of a process, the end of power ──
+
+    /// The process is gone, the machine runs on: what was written stays, what was on its way may be there in part.
+    pub(super) fn process_ended(&mut self, seed: &mut Seed) {
+        for write in std::mem::take(&mut self.in_flight).into_values() {
+            self.file(write.inode).tear(seed, write.position, &write.data);
+        }
+        self.locked.clear();
+        self.files.values_mut().for_each(|file| file.opens = 0);
+        let unused: Vec<Inode> = self.files.keys().copied().filter(|inode| !self.tree.mentions(*inode)).collect();
+        unused.into_iter().for_each(|inode| drop(self.files.remove(&inode)));
+    }
+
+    /// Of each unsynced change the seed decides whether it is kept, lost or, for a write, torn; then live is what is durable.
+    pub(super) fn power_lost(&mut self, seed: &mut Seed) {
+        self.process_ended(seed);
+        self.tree.lose_power(seed);
+        self.files.values_mut().for_each(|file| file.lose_power(seed));
+        let unused: Vec<Inode> = self.files.keys().copied().filter(|inode| !self.tree.mentions(*inode)).collect();
+        unused.into_iter().for_each(|inode| drop(self.files.remove(&inode)));
+    }
+
+    // ── for tests ──
+
+    pub(super) fn flip_bit(&mut self, path: &Path, bit: u64) -> io::Result<()> {
+        let inode = self.find_file(path)?;
+        self.file(inode).flip_bit(bit);
+        Ok(())
+    }
+
+    pub(super) fn content(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        let inode = self.find_file(path)?;
+        let file = self.file(inode);
+        let mut content = vec![0; file.len() as usize];
+        file.read(0, &mut content);
+        Ok(content)
+    }
+
+    pub(super) fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let inode = self.find_directory(path)?;
+        Ok(self.tree.directory(inode).expect("found above").names().into_iter().map(|name| path.join(name)).collect())
+    }
+}
+
+/// Absolute, without `.` and `..`: a node's working directory is `/`.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    let mut absolute = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            std::path::Component::Normal(name) => absolute.push(name),
+            std::path::Component::ParentDir => drop(absolute.pop()),
+            _ => {}
+        }
+    }
+    absolute
+}
