@@ -11,6 +11,8 @@
 mod device;
 mod directory;
 mod image;
+#[cfg(test)]
+mod tests;
 
 pub(super) use device::perform;
 pub(super) use image::FileImages;
@@ -144,16 +146,12 @@ impl Disk {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        let replaced = self.tree.rename(from, to)?;
-        self.forget_if_unused(replaced);
-        Ok(())
+        self.tree.rename(from, to)
     }
 
     pub(super) fn remove_file(&mut self, path: &Path) -> io::Result<()> {
-        let inode = self.find_file(path)?;
-        self.tree.unlink(path)?;
-        self.forget_if_unused(Some(inode));
-        Ok(())
+        self.find_file(path)?;
+        self.tree.unlink(path)
     }
 
     pub(super) fn remove_tree(&mut self, path: &Path) -> io::Result<()> {
@@ -168,17 +166,16 @@ impl Disk {
         self.tree.unlink(path)
     }
 
-    /// A file that nobody has open and no name, live or durable, leads to is no more.
-    fn forget_if_unused(&mut self, inode: Option<Inode>) {
-        let Some(inode) = inode else { return };
-        if self.files.get(&inode).is_some_and(|file| file.opens == 0) && !self.tree.mentions(inode) {
-            self.files.remove(&inode);
-        }
+    /// A file that nobody has open and to which no name leads, live or durable, is no more.
+    fn forget_unused(&mut self) {
+        self.files.retain(|inode, file| file.opens > 0 || self.tree.mentions(*inode));
     }
 
     pub(super) fn close_file(&mut self, inode: Inode) {
         self.file(inode).opens -= 1;
-        self.forget_if_unused(Some(inode));
+        if self.file(inode).opens == 0 && !self.tree.mentions(inode) {
+            self.files.remove(&inode);
+        }
     }
 
     /// Bytes that files take: what they hold or have reserved, whichever is more.
@@ -211,7 +208,13 @@ impl Disk {
         id
     }
 
-    pub(super) fn finish_write(&mut self, seed: &mut Seed, path: &Path, id: u64, durability: Durability) -> io::Result<()> {
+    pub(super) fn finish_write(
+        &mut self,
+        seed: &mut Seed,
+        path: &Path,
+        id: u64,
+        durability: Durability,
+    ) -> io::Result<()> {
         let write = self.in_flight.remove(&id).expect("finished once, forgotten by a crash only");
         let growth_bytes = self.file(write.inode).growth_bytes(write.position, write.data.len());
         self.need_space(growth_bytes)?;
@@ -240,6 +243,7 @@ impl Disk {
         let inode = self.find_directory(path)?;
         if !self.options.lies_about_durability {
             self.tree.directory_mut(inode).expect("found above").sync_all();
+            self.forget_unused();
         }
         Ok(())
     }
@@ -262,8 +266,7 @@ impl Disk {
         }
         self.locked.clear();
         self.files.values_mut().for_each(|file| file.opens = 0);
-        let unused: Vec<Inode> = self.files.keys().copied().filter(|inode| !self.tree.mentions(*inode)).collect();
-        unused.into_iter().for_each(|inode| drop(self.files.remove(&inode)));
+        self.forget_unused();
     }
 
     /// Of each unsynced change the seed decides whether it is kept, lost or, for a write, torn; then live is what is durable.
@@ -271,8 +274,7 @@ impl Disk {
         self.process_ended(seed);
         self.tree.lose_power(seed);
         self.files.values_mut().for_each(|file| file.lose_power(seed));
-        let unused: Vec<Inode> = self.files.keys().copied().filter(|inode| !self.tree.mentions(*inode)).collect();
-        unused.into_iter().for_each(|inode| drop(self.files.remove(&inode)));
+        self.forget_unused();
     }
 
     // ── for tests ──

@@ -72,9 +72,9 @@ impl File {
 
     pub(crate) async fn read_at(&self, mut buffer: Buffer, position: u64) -> (io::Result<usize>, Buffer) {
         assert_aligned("read", &buffer, position);
-        let fault = self.handle.perform("read", buffer.len(), position, |disk, seed, name| {
-            disk.fault(seed, IoKind::Read, &name.path)
-        });
+        let fault = self
+            .handle
+            .perform("read", buffer.len(), position, |disk, seed, name| disk.fault(seed, IoKind::Read, &name.path));
         let result = fault.await.map(|()| self.handle.images(|file| file.read(position, &mut buffer)));
         (result, buffer)
     }
@@ -92,9 +92,8 @@ impl File {
 
     pub(crate) async fn sync(&self) -> io::Result<()> {
         let up_to = self.handle.images(|file| file.sync_mark());
-        let finish = move |disk: &mut Disk, seed: &mut Seed, name: &Name| {
-            disk.finish_sync(seed, &name.path, name.inode, up_to)
-        };
+        let finish =
+            move |disk: &mut Disk, seed: &mut Seed, name: &Name| disk.finish_sync(seed, &name.path, name.inode, up_to);
         self.handle.perform("sync", 0, up_to, finish).await
     }
 
@@ -142,9 +141,8 @@ impl Handle {
         let (bytes, digest) = (data.len(), digest_of(&data) ^ position);
         let write = Write { inode: self.name.inode, position, data };
         let id = self.shard.with(|world| world.node(self.shard.node).disk.begin_write(write));
-        let finish = move |disk: &mut Disk, seed: &mut Seed, name: &Name| {
-            disk.finish_write(seed, &name.path, id, durability)
-        };
+        let finish =
+            move |disk: &mut Disk, seed: &mut Seed, name: &Name| disk.finish_write(seed, &name.path, id, durability);
         self.perform("write", bytes, digest, finish).await
     }
 
@@ -173,5 +171,8 @@ fn assert_aligned(what: &str, buffer: &Buffer, position: u64) {
     let is_aligned = position.is_multiple_of(BLOCK_BYTES as u64)
         && len.is_multiple_of(BLOCK_BYTES)
         && address.is_multiple_of(BLOCK_BYTES);
-    assert!(is_aligned, "direct {what} of {len} bytes at {position}: all, and the address, must be multiples of {BLOCK_BYTES}");
+    assert!(
+        is_aligned,
+        "direct {what} of {len} bytes at {position}: all, and the address, must be multiples of {BLOCK_BYTES}"
+    );
 }

@@ -230,3 +230,222 @@ impl World {
         self.send_reset(survivor);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::{LocalMain, NodeId, Sim, SimOptions};
+    use crate::{Buffer, Event, Listener, Stream, now, resolve, sleep, spawn, timeout};
+    use bytes::Bytes;
+    use std::cell::Cell;
+    use std::future::Future;
+    use std::io;
+    use std::net::SocketAddr;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    const PORT: u16 = 9092;
+
+    fn one(main: impl Future<Output = ()> + 'static) -> Vec<LocalMain> {
+        vec![Box::new(|| Box::pin(main))]
+    }
+
+    /// A server node that gives its first connection to `serve`, and a client node.
+    fn server_and_client<S, C>(seed: u64, serve: impl FnOnce(Stream) -> S + 'static, client: C) -> (Sim, NodeId, NodeId)
+    where
+        S: Future<Output = ()> + 'static,
+        C: Future<Output = ()> + 'static,
+    {
+        let mut sim = Sim::new(seed, SimOptions::default());
+        let (server, caller) = (sim.add_node(), sim.add_node());
+        sim.start_local(
+            server,
+            one(async move {
+                let listener = Listener::bind(SocketAddr::from(([0, 0, 0, 0], PORT))).await.unwrap();
+                let socket = listener.accept().await.unwrap();
+                serve(socket.into_stream()).await;
+            }),
+        );
+        sim.run_for(Duration::from_millis(1));
+        sim.start_local(caller, one(client));
+        (sim, server, caller)
+    }
+
+    async fn connect() -> io::Result<Stream> {
+        let address = resolve("node-1", PORT).await.unwrap()[0];
+        Stream::connect(address).await
+    }
+
+    fn numbers(count: usize) -> Vec<u8> {
+        (0..count).map(|number| number as u8).collect()
+    }
+
+    /// Without this frames would be tested as if each arrived whole.
+    #[test]
+    fn bytes_arrive_in_order_in_pieces_of_any_size() {
+        let pieces = Rc::new(Cell::new(0));
+        let counted = pieces.clone();
+        let serve = |stream: Stream| async move {
+            let mut all = Vec::new();
+            loop {
+                let (received, buffer) = stream.recv(Buffer::take(70_000), 0).await;
+                let count = received.unwrap();
+                if count == 0 {
+                    break;
+                }
+                counted.set(counted.get() + 1);
+                all.extend_from_slice(&buffer[..count]);
+            }
+            assert_eq!(all, numbers(500_000));
+        };
+        let (mut sim, server, _) = server_and_client(1, serve, async {
+            let stream = connect().await.unwrap();
+            let bytes = Bytes::from(numbers(500_000));
+            stream.send_all(vec![bytes.slice(..10), bytes.slice(10..400_000), bytes.slice(400_000..)]).await.unwrap();
+        });
+
+        assert!(sim.run_until(Duration::from_secs(60), |sim| !sim.is_running(server)));
+        assert!(pieces.get() > 500_000 / 70_000 + 1);
+    }
+
+    /// Without this a slow reader would cost the sender's peer unbounded memory, in the simulation only: a bug would pass.
+    #[test]
+    fn a_sender_waits_for_a_slow_receiver() {
+        let sent = Rc::new(Cell::new(false));
+        let is_sent = sent.clone();
+        let start = Event::default();
+        let started = start.listen();
+        let serve = |stream: Stream| async move {
+            started.await;
+            let (received, _) = stream.recv_exact(Buffer::take(1 << 20), 0).await;
+            received.unwrap();
+        };
+        let (mut sim, server, _) = server_and_client(2, serve, async move {
+            let stream = connect().await.unwrap();
+            stream.send_all(vec![Bytes::from(vec![7; 1 << 20])]).await.unwrap();
+            is_sent.set(true);
+        });
+        sim.run_for(Duration::from_secs(60));
+        assert!(!sent.get(), "at most 256 KiB are on their way");
+
+        start.notify_all();
+
+        assert!(sim.run_until(Duration::from_secs(60), |sim| !sim.is_running(server)));
+        assert!(sent.get());
+    }
+
+    /// Without this a receive that loses a race (timeout, shutdown) would take bytes with it, and the next frame would be garbage.
+    #[test]
+    fn a_cancelled_receive_loses_no_bytes() {
+        let serve = |stream: Stream| async move {
+            for size in [40_u64, 1, 5] {
+                let patience = Duration::from_micros(size);
+                assert!(timeout(patience, stream.recv(Buffer::take(10), 0)).await.is_err());
+            }
+            let (received, buffer) = stream.recv_exact(Buffer::take(10), 0).await;
+            received.unwrap();
+            assert_eq!(&buffer[..], numbers(10));
+        };
+        let (mut sim, server, _) = server_and_client(3, serve, async {
+            let stream = connect().await.unwrap();
+            sleep(Duration::from_millis(10)).await;
+            stream.send_all(vec![Bytes::from(numbers(10))]).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        });
+        assert!(sim.run_until(Duration::from_secs(60), |sim| !sim.is_running(server)));
+    }
+
+    /// Without this no test can show what a client does whose broker is alive but unreachable.
+    #[test]
+    fn a_partitioned_peer_times_out_and_a_healed_one_gets_what_was_sent() {
+        let serve = |stream: Stream| async move {
+            let (received, _) = stream.recv_exact(Buffer::take(8), 0).await;
+            received.unwrap();
+            let error = stream.recv(Buffer::take(8), 0).await.0.expect_err("the sender gave up and hung up");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        };
+        let outcome = Rc::new(Cell::new(None));
+        let seen = outcome.clone();
+        let (mut sim, server, client) = server_and_client(4, serve, async move {
+            let stream = connect().await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+            stream.send_all(vec![Bytes::from(vec![1; 8])]).await.unwrap();
+            sleep(Duration::from_secs(29)).await;
+            stream.send_all(vec![Bytes::from(vec![2; 8])]).await.unwrap();
+            let error = stream.recv(Buffer::take(8), 0).await.0.expect_err("nobody answers");
+            seen.set(Some((error.kind(), now().as_nanos() / 1_000_000_000)));
+        });
+        sim.run_for(Duration::from_millis(500));
+        sim.partition(client, server);
+        sim.run_for(Duration::from_secs(5));
+        sim.heal_partition(client, server);
+        sim.run_for(Duration::from_secs(20));
+        sim.cut(client, server);
+        sim.run_for(Duration::from_secs(30));
+
+        assert_eq!(outcome.get(), Some((io::ErrorKind::TimedOut, 45)));
+        sim.heal(client, server);
+        sim.reset_connections(client, server);
+        assert!(sim.run_until(Duration::from_secs(1), |sim| !sim.is_running(server)));
+    }
+
+    /// Without this a client would hang on a port that nobody serves, or succeed through a cut.
+    #[test]
+    fn a_connection_attempt_is_refused_or_times_out() {
+        let mut sim = Sim::new(5, SimOptions::default());
+        let (server, caller) = (sim.add_node(), sim.add_node());
+        let kinds = Rc::new(Cell::new(None));
+        for cut in [false, true] {
+            if cut {
+                sim.cut(server, caller);
+            }
+            let seen = kinds.clone();
+            sim.start_local(caller, one(async move { seen.set(connect().await.err().map(|error| error.kind())) }));
+            assert!(sim.run_until(Duration::from_secs(30), |sim| !sim.is_running(caller)));
+            let expected = if cut { io::ErrorKind::TimedOut } else { io::ErrorKind::ConnectionRefused };
+            assert_eq!(kinds.get(), Some(expected));
+        }
+    }
+
+    /// Without this a client of a crashed broker would wait for an answer for ever.
+    #[test]
+    fn a_crash_resets_the_connections_of_the_node() {
+        let kind = Rc::new(Cell::new(None));
+        let seen = kind.clone();
+        let serve = |stream: Stream| async move {
+            std::future::pending::<()>().await;
+            drop(stream);
+        };
+        let (mut sim, server, client) = server_and_client(6, serve, async move {
+            let stream = connect().await.unwrap();
+            seen.set(stream.recv(Buffer::take(8), 0).await.0.err().map(|error| error.kind()));
+        });
+        sim.run_for(Duration::from_secs(1));
+
+        sim.crash(server);
+
+        assert!(sim.run_until(Duration::from_secs(1), |sim| !sim.is_running(client)));
+        assert_eq!(kind.get(), Some(io::ErrorKind::ConnectionReset));
+    }
+
+    /// Without this a task that serves a connection could not be ended from another task of its shard.
+    #[test]
+    fn shutdown_ends_a_pending_receive_and_the_peer_sees_the_end() {
+        let serve = |stream: Stream| async move {
+            let (received, _) = stream.recv(Buffer::take(8), 0).await;
+            assert_eq!(received.unwrap(), 0);
+        };
+        let (mut sim, server, client) = server_and_client(7, serve, async {
+            let stream = connect().await.unwrap();
+            let receiving = stream.clone();
+            let receiver = spawn("receiver", async move { receiving.recv(Buffer::take(8), 0).await.0 });
+            sleep(Duration::from_secs(1)).await;
+            stream.shutdown();
+            assert_eq!(receiver.await.unwrap().unwrap(), 0);
+            assert_eq!(
+                stream.send_all(vec![Bytes::from_static(b"x")]).await.unwrap_err().kind(),
+                io::ErrorKind::BrokenPipe
+            );
+        });
+        assert!(sim.run_until(Duration::from_secs(60), |sim| !sim.is_running(server) && !sim.is_running(client)));
+    }
+}

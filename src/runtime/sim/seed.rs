@@ -18,11 +18,12 @@ impl Seed {
     /// An independent generator for the purpose that `label` names.
     pub fn derive(&self, label: u64) -> Seed {
         let mut mixed = Seed { state: self.state ^ label.wrapping_mul(0xd6e8_feb8_6659_fd93) };
-        mixed.next();
-        Seed { state: mixed.next() }
+        mixed.number();
+        Seed { state: mixed.number() }
     }
 
-    pub fn next(&mut self) -> u64 {
+    /// Any 64 bits.
+    pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.state;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +33,7 @@ impl Seed {
 
     /// Uniform in `0 .. bound`; 0 when `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 
     /// Uniform in `range`; its start when it is empty.
@@ -42,7 +43,7 @@ impl Seed {
 
     /// True with the given probability (0.0 never, 1.0 always).
     pub fn chance(&mut self, probability: f64) -> bool {
-        ((self.next() >> 11) as f64) < probability * (1_u64 << 53) as f64
+        ((self.number() >> 11) as f64) < probability * (1_u64 << 53) as f64
     }
 
     pub(super) fn nanos_within(&mut self, range: &Range<Duration>) -> u64 {

@@ -183,15 +183,7 @@ impl Shard {
     pub(super) fn new(world: &Rc<RefCell<World>>, node: NodeId, life: u64, id: ShardId, count: usize) -> Rc<Shard> {
         let label = purpose::SHARD + (u64::from(node.0) << 48) + (life << 16) + u64::from(id.0);
         let seed = world.borrow().root_seed.derive(label);
-        Rc::new(Shard {
-            world: world.clone(),
-            node,
-            life,
-            id,
-            count,
-            alive: Cell::new(true),
-            seed: RefCell::new(seed),
-        })
+        Rc::new(Shard { world: world.clone(), node, life, id, count, alive: Cell::new(true), seed: RefCell::new(seed) })
     }
 
     pub(crate) fn id(&self) -> ShardId {
@@ -222,7 +214,7 @@ impl Shard {
     pub(super) fn fill_random(&self, bytes: &mut [u8]) {
         let mut seed = self.seed.borrow_mut();
         for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&seed.next().to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&seed.number().to_le_bytes()[..chunk.len()]);
         }
     }
 

@@ -22,10 +22,19 @@ type Entries = BTreeMap<String, Inode>;
 
 #[derive(Clone)]
 enum NameChange {
-    Link { name: String, inode: Inode },
-    Unlink { name: String },
+    Link {
+        name: String,
+        inode: Inode,
+    },
+    Unlink {
+        name: String,
+    },
     /// Within one directory: atomic, as POSIX promises.
-    Rename { from: String, to: String, inode: Inode },
+    Rename {
+        from: String,
+        to: String,
+        inode: Inode,
+    },
 }
 
 impl Tree {
@@ -73,8 +82,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Returns what `to` led to before.
-    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<Option<Inode>> {
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let inode = self.find(from).ok_or(io::ErrorKind::NotFound)?;
         let replaced = self.find(to).filter(|replaced| *replaced != inode);
         if let Some(directory) = replaced.and_then(|replaced| self.directories.get(&replaced)) {
@@ -93,7 +101,7 @@ impl Tree {
             self.change(to_parent, NameChange::Link { name: to, inode });
             self.change(from_parent, NameChange::Unlink { name: from });
         }
-        Ok(replaced)
+        Ok(())
     }
 
     fn parent_and_name(&self, path: &Path) -> io::Result<(Inode, String)> {

@@ -34,7 +34,10 @@ struct Unsynced {
 #[derive(Clone)]
 enum Change {
     /// Blocks of one write, and where it ended.
-    Write { blocks: Vec<(u64, Bytes)>, end: u64 },
+    Write {
+        blocks: Vec<(u64, Bytes)>,
+        end: u64,
+    },
     SetLen(u64),
 }
 

@@ -122,9 +122,8 @@ impl Drop for Handle {
 impl Stream {
     pub(crate) async fn connect(address: SocketAddr) -> io::Result<Stream> {
         let shard = current_sim();
-        let (trip, timeout) = shard.with(|world| {
-            (Duration::from_nanos(world.network_delay_nanos()), world.options.network.connect_timeout)
-        });
+        let (trip, timeout) = shard
+            .with(|world| (Duration::from_nanos(world.network_delay_nanos()), world.options.network.connect_timeout));
         let deadline = now() + timeout;
         sleep(trip).await;
         let end = loop {
