@@ -7,8 +7,31 @@ use std::sync::Arc;
 pub struct HomeShardOptions {
     pub broker_id: i32,
     pub logs: ringlane_log::ShardLogs,
+    pub metrics: std::rc::Rc<ringlane_metrics::ShardMetrics>,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
+    /// Idempotent producers remembered, all partitions of the shard together; beyond it the least active are forgotten.
+    pub producers_max: usize,
+    /// Appended bytes that are not yet stable; beyond it produce is refused until the disk keeps up.
+    pub unstable_bytes_max: usize,
+}
+
+impl HomeShardOptions {
+    /// Kafka's defaults, and limits for a shard of a gigabyte or so.
+    pub fn new(
+        broker_id: i32,
+        logs: ringlane_log::ShardLogs,
+        metrics: std::rc::Rc<ringlane_metrics::ShardMetrics>,
+    ) -> HomeShardOptions {
+        HomeShardOptions {
+            broker_id,
+            logs,
+            metrics,
+            producer_id_expiration_ms: 24 * 3600 * 1000,
+            producers_max: 100_000,
+            unstable_bytes_max: 256 << 20,
+        }
+    }
 }
 
 /// One partition as the metadata image has it.
@@ -52,14 +75,17 @@ impl HomeShard {
         let _ = at;
         todo!()
     }
-    /// Sequences every entry now; `reply` is called when `acks` is satisfied, or on timeout. Never waits.
+    /// Sequences every entry now; `reply` is called when `acks` is satisfied, or on timeout: never inside this call, unless nothing has to
+    /// be waited for. For [`Acks::None`] it comes when the batches are stable, so that the caller can account for their memory until then.
     pub fn append(&self, request: AppendRequest, reply: impl FnOnce(AppendReply) + 'static) {
         let _ = (request, reply);
         todo!()
     }
-    pub async fn read(&self, request: ReadRequest) -> ReadReply {
+    /// Decides at the call, not at the first poll, whether to wait, so that a [`HomeShard::hurry`] that comes later finds it.
+    /// Dropping the future gives the read up.
+    pub fn read(&self, request: ReadRequest) -> impl Future<Output = ReadReply> + use<> {
         let _ = request;
-        todo!()
+        async { todo!() }
     }
     /// Lets a waiting read answer now with what there is: another shard of the same fetch has enough.
     pub fn hurry(&self, ticket: ReadTicket) {
@@ -74,11 +100,11 @@ impl HomeShard {
         let _ = request;
         todo!()
     }
-    /// Drives acks, high watermarks, waiting reads and expiry. One task per shard; returns after `close`.
+    /// Drives acks, high watermarks, waiting reads and expiry. One task per shard; never returns, drop it to stop.
     pub async fn run(&self) {
         todo!()
     }
-    /// Answers everything parked. Call before `ShardLogs::close`.
+    /// Refuses what comes from now on and answers what waits. Call it when `ShardLogs::close` has made the rest stable, or instead.
     pub fn close(&self) {
         todo!()
     }

@@ -24,7 +24,7 @@ pub struct LeaderHint {
 /// When a produce request wants its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acks {
-    /// Never; the caller's reply still comes, as soon as the batches are in the tail.
+    /// Never. The home shard still replies, when the batches are stable: until then they take memory.
     None,
     /// Stable on the leader.
     Leader,
@@ -109,7 +109,7 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    /// Kafka reads any other number as read_uncommitted's sibling check fails; callers answer INVALID_REQUEST for `None`.
+    /// `None` for any other number: INVALID_REQUEST.
     pub fn from_wire(level: i8) -> Option<Isolation> {
         match level {
             0 => Some(Isolation::ReadUncommitted),

@@ -10,7 +10,7 @@ use crate::config::TopicConfig;
 use crate::message::{AppendFailure, PreparedBatch, RecordFault};
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{
-    Batch, BatchError, BatchHeader, Compression, CompressionError, LENGTH_PREFIX_BYTES, NO_TIMESTAMP, RecordError, Records,
+    Batch, BatchError, BatchHeader, Compression, CompressionError, LENGTH_PREFIX_BYTES, NO_TIMESTAMP, Records,
     TimestampType, check_crc, patch_max_timestamp, recompress,
 };
 use ringlane_runtime::Buffer;
@@ -160,10 +160,7 @@ fn check_records(header: &BatchHeader, body: &[u8], topic: &TopicConfig, now_ms:
     let mut faults = Faults::default();
     let mut max_timestamp = NO_TIMESTAMP;
     for (index, record) in Records::new(header, body).enumerate() {
-        let record = record.map_err(|error| match error {
-            RecordError::Compression(error) => unreadable_body(error),
-            error => invalid(error),
-        })?;
+        let record = record.map_err(invalid)?;
         if record.offset_delta as usize != index {
             return Err(invalid(format!("record {index} has offset delta {}", record.offset_delta)));
         }

@@ -1,6 +1,4 @@
-//! What can be wrong with a batch or a record. Mapped to Kafka's error codes by `partition::prepare`.
-
-use crate::compression::CompressionError;
+//! What can be wrong with a batch or a record. Mapped to Kafka's error codes in `partition::prepare`, and nowhere else.
 
 /// Why bytes are not one sound record batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +20,4 @@ pub enum RecordError {
     Malformed { index: usize, what: &'static str },
     #[error("{left} bytes follow the last of {count} records")]
     TrailingBytes { count: usize, left: usize },
-    #[error(transparent)]
-    Compression(#[from] CompressionError),
 }
