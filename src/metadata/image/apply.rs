@@ -32,6 +32,11 @@ impl Image {
         Ok(())
     }
 
+    /// The same state at a later position: entries without records, or the empty state of a new cluster.
+    pub(crate) fn moved_to(&mut self, position: LogPosition) {
+        self.applied = position;
+    }
+
     fn apply_record(&mut self, record: &Record, delta: &mut Delta) -> Result<(), String> {
         match record {
             Record::NoOp => Ok(()),
