@@ -3,6 +3,12 @@
 //! Owns every encoding and nothing else: no I/O, no clock, no policy. Called on every shard by whoever holds bytes. What comes off the wire is
 //! decoded as views over the receive buffer; no length or count is believed before the bytes for it are there, and nothing panics on
 //! bad input.
+//!
+//! * [`wire`]: [`Reader`], [`Writer`] and the encodings of single values.
+//! * One module per api key ([`produce`], [`metadata`], ...) with its request and its response, both ways and in all versions. They are
+//!   generated from `schema/` by `cargo run -p ringlane-protocol --example generate`.
+//! * [`hot`]: hand-written views and writers for the messages that carry the load.
+//! * [`records`] and [`compression`]: what partitions hold. [`internal`]: the records of Kafka's internal topics.
 
 mod api_key;
 mod error_code;

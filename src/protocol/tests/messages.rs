@@ -18,6 +18,9 @@ mod tree;
 use kafka_protocol::messages as oracle;
 use kafka_protocol::protocol::{Decodable, Encodable, Message as OracleMessage};
 use random::{Maker, Random};
+use ringlane_protocol::fetch::FetchRequest;
+use ringlane_protocol::hot::{FetchView, ProduceView};
+use ringlane_protocol::produce::ProduceRequest;
 use ringlane_protocol::{DecodeError, Message, Reader, Writer, for_each_api};
 use schema::{Api, Struct};
 
@@ -211,6 +214,39 @@ fn damaged_frames_neither_panic_nor_allocate_beyond_their_size() {
     }
     println!("{made} frames, {refused} refused, at most {worst} times their bytes in memory");
     assert!(refused > made / 4, "damage that is hardly noticed tests little");
+}
+
+/// The views are what the broker really uses for the hot requests: they must refuse what the codec refuses, take what it takes, and
+/// walk to the same number of partitions.
+#[test]
+fn damaged_hot_requests_read_alike_as_views() {
+    let apis = files::apis();
+    let subjects = subjects(&apis);
+    let mut random = Random::new(SEED);
+    for subject in subjects.iter().filter(|s| ["ProduceRequest", "FetchRequest"].contains(&s.of.name.as_str())) {
+        for version in subject.versions() {
+            for frame in 0..1_000 {
+                let mut bytes = subject.make(version, random.next(), random.one_in(4));
+                if frame > 0 {
+                    damage(&mut bytes, &mut random);
+                }
+                let name = format!("{} version {version} frame {frame}", subject.of.name);
+                if subject.api.key == 0 {
+                    let ours = ProduceRequest::decode(&mut Reader::new(&bytes), version);
+                    let view = ProduceView::parse(&bytes, 0, version);
+                    let ours = ours.map(|r| r.topic_data.iter().map(|topic| topic.partition_data.len()).sum::<usize>());
+                    let view = view.map(|view| view.topics().map(|topic| topic.partitions().count()).sum::<usize>());
+                    assert_eq!(view.ok(), ours.ok(), "{name}");
+                } else {
+                    let ours = FetchRequest::decode(&mut Reader::new(&bytes), version);
+                    let view = FetchView::parse(&bytes, 0, version);
+                    let ours = ours.map(|r| r.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>());
+                    let view = view.map(|view| view.topics().map(|topic| topic.partitions().count()).sum::<usize>());
+                    assert_eq!(view.ok(), ours.ok(), "{name}");
+                }
+            }
+        }
+    }
 }
 
 /// A struct of three bytes on the wire takes up to some two hundred in memory, a growing vector twice that while it moves, and what
