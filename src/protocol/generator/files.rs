@@ -31,13 +31,3 @@ pub fn stale(expected: &BTreeMap<PathBuf, String>) -> Vec<PathBuf> {
     let differs = |path: &Path, content: &str| std::fs::read_to_string(path).is_ok_and(|found| found == content);
     expected.iter().filter(|(path, content)| !differs(path, content)).map(|(path, _)| path.clone()).collect()
 }
-
-#[allow(dead_code)] // The test only compares.
-pub fn write_stale(expected: &BTreeMap<PathBuf, String>) -> Vec<PathBuf> {
-    let stale = stale(expected);
-    for path in &stale {
-        std::fs::create_dir_all(path.parent().expect("generated files lie in a folder")).expect("folder can be made");
-        std::fs::write(path, &expected[path]).expect("generated file can be written");
-    }
-    stale
-}

@@ -2,17 +2,15 @@
 //! version, and against damaged frames.
 #![allow(clippy::disallowed_methods)] // Reads the schemas from the source tree.
 
-#[path = "../generator/emit.rs"]
-#[allow(dead_code)]
+#[path = "../../generator/emit.rs"]
 mod emit;
-#[path = "../generator/files.rs"]
-#[allow(dead_code)]
+#[path = "../../generator/files.rs"]
 mod files;
-#[path = "support/random.rs"]
-mod random;
-#[path = "../generator/schema.rs"]
+#[path = "../../generator/schema.rs"]
 mod schema;
-#[path = "support/tree.rs"]
+
+mod committed;
+mod random;
 mod tree;
 
 use kafka_protocol::messages as oracle;

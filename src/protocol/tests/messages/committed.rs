@@ -1,13 +1,5 @@
 //! The committed messages are those of the schemas, and the schemas those of the api key table.
-#![allow(clippy::disallowed_methods)] // Compares files of the source tree.
-
-#[path = "../generator/emit.rs"]
-mod emit;
-#[path = "../generator/files.rs"]
-mod files;
-#[path = "../generator/schema.rs"]
-mod schema;
-
+use crate::files;
 use ringlane_protocol::ApiKey;
 
 /// Without this an edit of a schema, or by hand of a generated file, would not be what runs.
