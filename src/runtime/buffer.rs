@@ -12,7 +12,7 @@ mod classes;
 mod pool;
 
 use bytes::Bytes;
-pub(crate) use pool::{PoolCounters, pool_counters, start_pool, stop_pool};
+pub(crate) use pool::{pool_counters, start_pool, stop_pool};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 

@@ -30,6 +30,7 @@ pub use file::{Durability, File, FileMode};
 pub use mesh::{Credit, Incoming, Mesh, MeshEnd, PendingReply, ReplyTo};
 pub use net::{Listener, Socket, Stream, resolve};
 pub use random::{random_bytes, random_u64};
+pub use ring::counters::{Counters, counters};
 pub use shard::{ShardId, ShardMain, shard, shard_count};
 pub use signal::{Signal, next_signal};
 pub use sync::{Event, OneshotReceiver, OneshotSender, oneshot};

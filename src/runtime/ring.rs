@@ -1,16 +1,51 @@
 //! The real machine: glommio executors pinned by a CPU list, one private io_uring ring a shard, the watchdog.
+//!
+//! The rules that keep glommio 0.9.0 from its faults, where they are kept (`B1`... as numbered in the commit that introduced them):
+//! - B1 lost wake-up: no preemption timer to speak of and no latency queues (`run`), own clock in loops (`task::give_way`, `uring`'s turns),
+//!   a foreign wake each 5 ms (`watchdog`).
+//! - B2, B3, B9 of its direct files, B4, B10 of its sockets: not used; `file` and `net` go through our own ring (`uring`).
+//! - B5 of its blocking pool: not used; `helpers`. B6 panics: caught in `crate::task::spawn` and in `run`.
+//! - B7 sizes by path: `file` asks by descriptor. B8 no io_uring: `preflight`. B11 waker counts: one task per waiter, and `watchdog` slows down.
+//! - B12 a dropped write goes on: `uring` keeps its memory and descriptor until the completion.
 
+mod address;
+mod cores;
 pub(crate) mod counters;
+mod descriptor;
 pub(crate) mod file;
 pub(crate) mod fs;
 pub(crate) mod helpers;
 pub(crate) mod net;
+mod preflight;
 pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod time;
+mod uring;
+mod watchdog;
 
-use crate::ShardMain;
+use crate::context::Context;
+use crate::{ShardId, ShardMain, buffer};
+pub use cores::{allowed_cores, parse_cores};
+use futures::FutureExt;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+pub use preflight::{Machine, preflight};
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+use watchdog::{Kicks, Watchdog};
+
+/// glommio's own rings carry timers and wakes only, but 512 is the least that its linked sleeps want (fault B1).
+const GLOMMIO_RING_DEPTH: usize = 512;
+/// glommio's registered buffers: the least it takes. We do not use them, and they count three times against the memlock limit.
+const GLOMMIO_MEMORY_BYTES: usize = 64 << 10;
+/// Never, for a shard: a preemption that fires on entry makes the executor sleep with runnable tasks (fault B1).
+const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
+/// The largest threshold that glibc takes: below it freed memory is kept and not given back, faulted and zeroed again.
+const MMAP_THRESHOLD_BYTES: libc::c_int = 32 << 20;
 
 #[derive(Clone, Debug)]
 pub struct RingOptions {
@@ -22,6 +57,12 @@ pub struct RingOptions {
     pub spin_us: u64,
 }
 
+impl Default for RingOptions {
+    fn default() -> RingOptions {
+        RingOptions { cores: allowed_cores(), pool_bytes_per_shard: 256 << 20, spin_us: 0 }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("{0}")]
@@ -30,8 +71,118 @@ pub enum StartError {
     Shard { shard: u16, cpu: usize, source: std::io::Error },
 }
 
-/// Starts one shard per core and returns when all have ended.
-pub fn run(options: RingOptions, mains: Vec<ShardMain>) -> Result<(), StartError> {
-    let _ = (options, mains);
-    todo!()
+/// How one shard ended.
+enum Ended {
+    Done,
+    Panicked(Box<dyn Any + Send>),
+    Refused(StartError),
 }
+
+/// Starts one shard per core and returns when all have ended. A panic of a shard's main goes on here, at once: the other shards cannot
+/// serve without it.
+pub fn run(options: RingOptions, mains: Vec<ShardMain>) -> Result<(), StartError> {
+    assert_eq!(options.cores.len(), mains.len(), "one main per core");
+    keep_freed_memory();
+    let blocked = signal::Blocked::on_this_thread();
+    helpers::start_crews();
+    let handlers = signal::Handlers::install().map_err(|source| not_started(0, &options, source))?;
+    let (handlers, mut signals) = handlers.unzip();
+    let kicks: Vec<_> = mains.iter().map(|_| Arc::new(Kicks::default())).collect();
+    let watchdog = Watchdog::start(kicks.clone()).map_err(|source| not_started(0, &options, source))?;
+
+    let (ended, endings) = channel();
+    let mut shards = Vec::new();
+    for (id, (main, kicks)) in mains.into_iter().zip(kicks).enumerate() {
+        let start =
+            ShardStart { id, options: options.clone(), kicks, signals: signals.take(), main, ended: ended.clone() };
+        shards.push(start.spawn()?);
+    }
+    drop((ended, blocked));
+
+    for ending in endings {
+        match ending {
+            Ended::Done => {}
+            Ended::Panicked(panic) => resume_unwind(panic),
+            Ended::Refused(error) => return Err(error),
+        }
+    }
+    for shard in shards {
+        // Its ending was reported above; what is left is the executor's own.
+        let _ = shard.join();
+    }
+    drop((watchdog, handlers));
+    Ok(())
+}
+
+struct ShardStart {
+    id: usize,
+    options: RingOptions,
+    kicks: Arc<Kicks>,
+    /// Shard 0 gets them.
+    signals: Option<OwnedFd>,
+    main: ShardMain,
+    ended: Sender<Ended>,
+}
+
+impl ShardStart {
+    fn spawn(self) -> Result<ExecutorJoinHandle<()>, StartError> {
+        let (id, options) = (self.id, self.options.clone());
+        LocalExecutorBuilder::new(Placement::Fixed(options.cores[id]))
+            .name(&format!("ringlane-{id}"))
+            .preempt_timer(PREEMPT_TIMER)
+            .ring_depth(GLOMMIO_RING_DEPTH)
+            .io_memory(GLOMMIO_MEMORY_BYTES)
+            .spin_before_park(Duration::from_micros(options.spin_us))
+            .spawn(move || self.run())
+            .map_err(|error| not_started(id, &options, error.into()))
+    }
+
+    async fn run(mut self) {
+        let count = self.options.cores.len();
+        uring::enter_for_ever(Context::Ring { id: ShardId(self.id as u16), count });
+        let ended = match self.start_parts() {
+            Err(source) => Ended::Refused(not_started(self.id, &self.options, source)),
+            Ok(ring) => {
+                let main = AssertUnwindSafe(async move { (self.main)().await });
+                let ended = main.catch_unwind().await.map_or_else(Ended::Panicked, |()| Ended::Done);
+                ring.close().await;
+                ended
+            }
+        };
+        self.kicks.shard_ended();
+        buffer::stop_pool();
+        // `run` may have gone on with another shard's panic.
+        let _ = self.ended.send(ended);
+    }
+
+    fn start_parts(&mut self) -> std::io::Result<std::rc::Rc<uring::Ring>> {
+        let ring = uring::Ring::start()?;
+        buffer::start_pool(self.options.pool_bytes_per_shard)?;
+        watchdog::answer(self.kicks.clone());
+        if let Some(signals) = self.signals.take() {
+            signal::listen(signals);
+        }
+        Ok(ring)
+    }
+}
+
+fn not_started(shard: usize, options: &RingOptions, source: std::io::Error) -> StartError {
+    let (shard, cpu) = (shard as u16, options.cores[shard]);
+    if source.raw_os_error() == Some(libc::ENOMEM) {
+        let why = preflight::ring_refused(&source, "");
+        return StartError::Preflight(format!("shard {shard} on CPU {cpu} could not start: {why}"));
+    }
+    StartError::Shard { shard, cpu, source }
+}
+
+/// Large allocations of libraries (decompression, decoding) stay in the heap: mapped and unmapped each time, they fault on every page.
+fn keep_freed_memory() {
+    // SAFETY: sets allocator parameters; a refusal (another allocator) changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,7 @@ pub async fn blocking<T: Send + 'static>(
     let guarded = move || catch_unwind(AssertUnwindSafe(work));
     let result = match backend_of_shard("blocking") {
         Backend::Sim => guarded(),
-        _ => ring::helpers::run(guarded).await,
+        _ => ring::helpers::run(ring::helpers::BLOCKING, guarded).await,
     };
     result.map_err(|panic| failed(name, panic))
 }

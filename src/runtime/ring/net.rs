@@ -1,68 +1,261 @@
-//! net
+//! TCP over the shard's ring. Sockets are in blocking mode: on a non-blocking one the ring's operations return EAGAIN instead of waiting.
+
+use super::address::{from_native, to_native};
+use super::descriptor::{Closes, Descriptor};
+use super::helpers;
+use super::uring::{self, Memory, Message, Ring};
 use crate::Buffer;
 use bytes::Bytes;
+use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
-pub(crate) struct Listener {}
+/// Connections that the kernel completes before we accept them; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+pub(crate) struct Listener {
+    ring: Rc<Ring>,
+    descriptor: Rc<Descriptor>,
+    address: SocketAddr,
+}
+
 impl Listener {
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Listener> {
-        let _ = address;
-        todo!()
+        let listener = TcpListener::bind(address)?;
+        // SAFETY: listening again on a listening socket only changes its backlog (std's is 128: too short for a wave of reconnects).
+        check(unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) })?;
+        let address = listener.local_addr()?;
+        let descriptor = Rc::new(Descriptor::new(listener.into(), Closes::Here));
+        Ok(Listener { ring: uring::current(), descriptor, address })
     }
+
     pub(crate) fn local_address(&self) -> SocketAddr {
-        todo!()
+        self.address
     }
+
     pub(crate) async fn accept(&self) -> io::Result<Socket> {
-        todo!()
+        loop {
+            let (accepted, _) = self.ring.accept(&self.descriptor).await;
+            match result(accepted) {
+                // SAFETY: a descriptor that the kernel just made for us.
+                Ok(fd) => match Socket::new(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }) {
+                    Ok(socket) => return Ok(socket),
+                    // Gone before we looked at it.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => continue,
+                    Err(error) => return Err(error),
+                },
+                Err(error) if is_passing(&error) => continue,
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
-/// `Send`.
-pub(crate) struct Socket {}
+/// The peer gave up before we came (accept(2): to be retried), or a signal interrupted the call.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted)
+}
+
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
 impl Socket {
+    fn new(fd: OwnedFd) -> io::Result<Socket> {
+        let raw = fd.as_raw_fd();
+        let on: libc::c_int = 1;
+        // A response must not wait for the acknowledgement of the one before (Nagle); we write whole responses.
+        // SAFETY: the option's value is a local int of the given size.
+        check(unsafe {
+            libc::setsockopt(
+                raw,
+                libc::IPPROTO_TCP,
+                libc::TCP_NODELAY,
+                (&raw const on).cast(),
+                size_of_val(&on) as libc::socklen_t,
+            )
+        })?;
+        let peer = name_of(|address, length| {
+            // SAFETY: `name_of` gives room for any address and its length.
+            unsafe { libc::getpeername(raw, address, length) }
+        })?;
+        let local = name_of(|address, length| {
+            // SAFETY: as above.
+            unsafe { libc::getsockname(raw, address, length) }
+        })?;
+        Ok(Socket { fd, peer, local })
+    }
+
     pub(crate) fn peer_address(&self) -> SocketAddr {
-        todo!()
+        self.peer
     }
+
     pub(crate) fn local_address(&self) -> SocketAddr {
-        todo!()
+        self.local
     }
+
     pub(crate) fn into_stream(self) -> Stream {
-        todo!()
+        let connection = Connection {
+            ring: uring::current(),
+            descriptor: Rc::new(Descriptor::new(self.fd, Closes::Here)),
+            peer: self.peer,
+            local: self.local,
+            spare_message: Cell::new(None),
+        };
+        Stream { connection: Rc::new(connection) }
     }
 }
 
 #[derive(Clone)]
-pub(crate) struct Stream {}
+pub(crate) struct Stream {
+    connection: Rc<Connection>,
+}
+
+struct Connection {
+    ring: Rc<Ring>,
+    descriptor: Rc<Descriptor>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    /// Kept between sends, so that a send allocates nothing.
+    spare_message: Cell<Option<Box<Message>>>,
+}
+
 impl Stream {
     pub(crate) async fn connect(address: SocketAddr) -> io::Result<Stream> {
-        let _ = address;
-        todo!()
+        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        // SAFETY: a plain system call; the result is checked.
+        let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+        // SAFETY: just made, owned by nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let copy = fd.try_clone()?;
+        let descriptor = Rc::new(Descriptor::new(copy, Closes::Here));
+        let (native, length) = to_native(address);
+        let (connected, _) = uring::current().connect(&descriptor, native, length).await;
+        result(connected)?;
+        Ok(Socket::new(fd)?.into_stream())
     }
+
     pub(crate) fn peer_address(&self) -> SocketAddr {
-        todo!()
+        self.connection.peer
     }
+
     pub(crate) fn local_address(&self) -> SocketAddr {
-        todo!()
+        self.connection.local
     }
+
     pub(crate) async fn recv(&self, buffer: Buffer, from: usize) -> (io::Result<usize>, Buffer) {
-        let _ = (buffer, from);
-        todo!()
+        self.recv_some(buffer, from, false).await
     }
+
+    /// Like `recv`, but the kernel waits until the buffer is full where it can; the caller continues short answers.
     pub(crate) async fn recv_all(&self, buffer: Buffer, from: usize) -> (io::Result<usize>, Buffer) {
-        let _ = (buffer, from);
-        todo!()
+        self.recv_some(buffer, from, true).await
     }
-    pub(crate) async fn send_all(&self, parts: Vec<Bytes>) -> io::Result<()> {
-        let _ = parts;
-        todo!()
+
+    async fn recv_some(&self, mut buffer: Buffer, from: usize, all: bool) -> (io::Result<usize>, Buffer) {
+        let connection = &*self.connection;
+        loop {
+            let (received, memory) = connection.ring.recv(&connection.descriptor, buffer, from, all).await;
+            buffer = buffer_of(memory);
+            match result(received) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return (result, buffer),
+            }
+        }
     }
+
+    pub(crate) async fn send_all(&self, mut parts: Vec<Bytes>) -> io::Result<()> {
+        if let [_] = &parts[..] {
+            return self.send_one(parts.remove(0)).await;
+        }
+        let connection = &*self.connection;
+        let mut message = connection.spare_message.take().unwrap_or_else(Message::new);
+        message.load(parts);
+        let mut sent_all = Ok(());
+        while !message.is_empty() && sent_all.is_ok() {
+            let (sent, memory) = connection.ring.send_message(&connection.descriptor, message).await;
+            let Memory::Message(back) = memory else { unreachable!("an operation returns what it was given") };
+            message = back;
+            match result(sent) {
+                Ok(bytes) => message.sent(bytes),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => sent_all = Err(error),
+            }
+        }
+        message.clear();
+        connection.spare_message.set(Some(message));
+        sent_all
+    }
+
+    /// One part needs no vector.
+    async fn send_one(&self, mut bytes: Bytes) -> io::Result<()> {
+        let connection = &*self.connection;
+        while !bytes.is_empty() {
+            let (sent, memory) = connection.ring.send(&connection.descriptor, bytes).await;
+            let Memory::Bytes(back) = memory else { unreachable!("an operation returns what it was given") };
+            bytes = back;
+            match result(sent) {
+                Ok(count) => bytes = bytes.split_off(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn shutdown(&self) {
-        todo!()
+        self.connection.shutdown();
+    }
+}
+
+impl Connection {
+    fn shutdown(&self) {
+        // SAFETY: the descriptor is open as long as `self`. Fails only when the peer has closed already: nothing left to do.
+        unsafe { libc::shutdown(self.descriptor.raw(), libc::SHUT_RDWR) };
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // An operation still in the kernel holds the socket open past its close, and the peer would wait for its end (fault B10).
+        self.shutdown();
     }
 }
 
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let _ = (host, port);
-    todo!()
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(literal) = host.parse() {
+        return Ok(vec![SocketAddr::new(literal, port)]);
+    }
+    let host = host.to_owned();
+    helpers::run(helpers::BLOCKING, move || Ok((host.as_str(), port).to_socket_addrs()?.collect())).await
+}
+
+/// The kernel's result: a count or descriptor, or a negative errno.
+pub(super) fn result(result: i32) -> io::Result<usize> {
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result as usize) }
+}
+
+pub(super) fn buffer_of(memory: Memory) -> Buffer {
+    match memory {
+        Memory::Buffer(buffer) => buffer,
+        _ => unreachable!("an operation returns what it was given"),
+    }
+}
+
+/// The result of a plain system call.
+pub(super) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn name_of(call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int) -> io::Result<SocketAddr> {
+    // SAFETY: all zeros is a valid sockaddr_storage of no family.
+    let mut address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut length = size_of_val(&address) as libc::socklen_t;
+    check(call((&raw mut address).cast(), &mut length))?;
+    from_native(&address)
 }

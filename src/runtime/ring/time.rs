@@ -1,7 +1,7 @@
 //! The machine's clocks and glommio's timers.
 
+use super::uring::LOOK_AT_RING;
 use crate::Instant;
-use std::time::Duration;
 
 pub(crate) fn now() -> Instant {
     Instant { nanos: clock_nanos(libc::CLOCK_MONOTONIC) as u64 }
@@ -21,6 +21,5 @@ fn clock_nanos(clock: libc::clockid_t) -> i64 {
 
 pub(crate) async fn sleep_until(deadline: Instant) {
     let left = deadline.since(now());
-    // A timer of zero length is ready at once and would not let the executor look at its ring.
-    glommio::timer::sleep(left.max(Duration::from_nanos(500))).await
+    glommio::timer::sleep(left.max(LOOK_AT_RING)).await
 }
