@@ -8,11 +8,11 @@ pub enum OpenError {
     #[error("{path}: {doing} failed: {source}", path = path.display())]
     Io { path: PathBuf, doing: &'static str, source: io::Error },
     #[error(
-        "{path}: bad batch at byte {position} ({found}), but good batches follow at byte {next_good}: this is damage, not a write cut short, \
-         so nothing was removed. Restore the file from a copy, or move the folder away to start the partition empty",
-        path = path.display()
+        "{path}: bad batch at byte {position}: {found}. {}, so this is damage and not a write cut short: nothing was removed. Restore the \
+         file from a copy, or move the folder away to start the partition empty",
+        describe_next(*next_good), path = path.display()
     )]
-    Corrupt { path: PathBuf, position: u64, found: String, next_good: u64 },
+    Corrupt { path: PathBuf, position: u64, found: String, next_good: Option<u64> },
     #[error(
         "{path} belongs to topic id {found}, but this topic has id {expected}: move the folder away if its data is not wanted",
         path = path.display()
@@ -20,6 +20,13 @@ pub enum OpenError {
     OtherTopic { path: PathBuf, found: String, expected: String },
     #[error("{path}: {found}", path = path.display())]
     Unreadable { path: PathBuf, found: String },
+}
+
+fn describe_next(next_good: Option<u64>) -> String {
+    match next_good {
+        Some(position) => format!("The next good batch is at byte {position}"),
+        None => "It had been durable".to_owned(),
+    }
 }
 
 /// Why a log takes no more appends. Final until the process restarts: after a failed sync the kernel may report success for pages that

@@ -11,13 +11,32 @@
 //! ```
 //! *Stable* means written (survives kill -9) or durable (survives power loss), whichever the topic asks for before an ack.
 
+mod cache;
+mod chunks;
 mod data_dir;
 mod error;
+mod files;
+mod handles;
 mod id;
+mod index;
 mod log;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod options;
+mod pace;
 mod read;
+mod recovery;
+mod scan;
+mod segment;
 mod shard;
+mod space;
+mod state;
+mod tail;
+mod timestamps;
+mod truncate;
+mod writer;
 
 pub use data_dir::DataDir;
 pub use error::{LogFailed, OpenError, ReadError};

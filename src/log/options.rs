@@ -1,6 +1,8 @@
 //! What a log and a shard's logs are told. Values come from `config`; nothing here knows a key's name except in comments.
 
+use ringlane_metrics::ShardMetrics;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// What an ack waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -54,6 +56,7 @@ pub struct ShardLogsOptions {
     pub writes_in_flight: usize,
     /// Bytes of disk reads in flight.
     pub read_bytes_in_flight: usize,
+    pub metrics: Rc<ShardMetrics>,
 }
 
 impl ShardLogsOptions {
@@ -64,6 +67,7 @@ impl ShardLogsOptions {
             tail_cache_bytes: 256 << 20,
             writes_in_flight: 32,
             read_bytes_in_flight: 16 << 20,
+            metrics: Rc::default(),
         }
     }
 }

@@ -111,6 +111,7 @@ metrics! {
 
     log_appended_bytes: Counter, "log_appended_bytes_total", Bytes, "Bytes appended to logs.";
     log_write_bytes: Histogram, "log_write_bytes", Bytes, "Sizes of writes to log files.";
+    log_write_batches: Histogram, "log_write_batches", Count, "Record batches completed by one write to a log file.";
     log_write_us: Histogram, "log_write_duration_us", Microseconds, "Duration of writes to log files.";
     log_writes_failed: Counter, "log_writes_failed_total", Count, "Writes to log files that failed; each ends its log.";
     log_sync_us: Histogram, "log_sync_duration_us", Microseconds, "Duration of syncs of log files.";

@@ -1,0 +1,49 @@
+//! Owns the memory budget of all tails of a shard: the batch that is oldest in the shard goes first, whichever log it is in.
+//!
+//! Oldest first, because batches that came in one request lie in one buffer, spread over logs: they must go at about the same time, or a
+//! slow log's batch would keep a whole buffer alive. Called by `log` after an append and by `writer` after a write.
+
+use crate::LogKey;
+use crate::chunks::Chunks;
+use crate::state::Eviction;
+use crate::tail::Sequence;
+
+pub(crate) struct TailCache {
+    /// Every batch in any tail, in the order of arrival; also some that are gone, until their turn comes.
+    queue: Chunks<(LogKey, Sequence)>,
+    used_bytes: usize,
+    limit_bytes: usize,
+}
+
+impl TailCache {
+    pub fn new(limit_bytes: usize) -> TailCache {
+        TailCache { queue: Chunks::default(), used_bytes: 0, limit_bytes }
+    }
+
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    pub fn admit(&mut self, log: LogKey, sequence: Sequence, bytes: usize) {
+        self.queue.push_back((log, sequence));
+        self.used_bytes += bytes;
+    }
+
+    /// Memory that a tail gave up by itself.
+    pub fn freed(&mut self, bytes: usize) {
+        self.used_bytes -= bytes;
+    }
+
+    /// Evicts until the budget holds or the oldest batch is not on disk yet.
+    pub fn trim(&mut self, mut evict: impl FnMut(LogKey, Sequence) -> Eviction) {
+        while self.used_bytes > self.limit_bytes {
+            let Some((log, sequence)) = self.queue.front().copied() else { break };
+            match evict(log, sequence) {
+                Eviction::Freed(bytes) => self.used_bytes -= bytes,
+                Eviction::Gone => {}
+                Eviction::NotWritten => break,
+            }
+            self.queue.pop_front();
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Owns the open files and loaded indexes of sealed segments, at most so many per shard: a hundred thousand segments must not need a
+//! hundred thousand open files.
+//!
+//! Called by `read` and `timestamps` when they need a segment whose file and index are not in memory.
+
+use crate::index::SegmentIndex;
+use crate::log::LogInner;
+use crate::{LogKey, ReadError, files};
+use ringlane_runtime::{File, FileMode, fs};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+const HANDLES_MAX: usize = 256;
+
+/// What reading a sealed segment takes.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub file: File,
+    pub index: Rc<SegmentIndex>,
+}
+
+#[derive(Default)]
+pub(crate) struct Handles {
+    open: BTreeMap<(LogKey, i64), (u64, Handle)>,
+    /// Counts uses, so that the one longest unused is known.
+    clock: u64,
+}
+
+impl Handles {
+    fn get(&mut self, key: (LogKey, i64)) -> Option<Handle> {
+        self.clock += 1;
+        let (used, handle) = self.open.get_mut(&key)?;
+        *used = self.clock;
+        Some(handle.clone())
+    }
+
+    fn insert(&mut self, key: (LogKey, i64), handle: Handle) {
+        if self.open.len() >= HANDLES_MAX {
+            let oldest = self.open.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
+            oldest.and_then(|key| self.open.remove(&key));
+        }
+        self.open.insert(key, (self.clock, handle));
+    }
+
+    /// The log's segments are gone or changed.
+    pub fn forget(&mut self, log: LogKey) {
+        self.open.retain(|(owner, _), _| *owner != log);
+    }
+}
+
+/// File and index of the sealed segment `base_offset`.
+pub(crate) async fn handle(log: &LogInner, base_offset: i64) -> Result<Handle, ReadError> {
+    let key = (log.key, base_offset);
+    if let Some(handle) = log.shard.handles.borrow_mut().get(key) {
+        return Ok(handle);
+    }
+    let generation = log.state.borrow().generation;
+    let path = files::segment_path(&log.folder, base_offset);
+    let file = File::open(&path, FileMode::Read).await.map_err(read_error(path))?;
+    let in_memory = index_in_memory(log, base_offset);
+    let index = match in_memory {
+        Some(index) => index,
+        None => load_index(log, base_offset).await?,
+    };
+    let handle = Handle { file, index: Rc::new(index) };
+    if log.state.borrow().generation != generation {
+        return Err(ReadError::Moved);
+    }
+    log.shard.handles.borrow_mut().insert(key, handle.clone());
+    Ok(handle)
+}
+
+/// A copy, when the index files could not be written.
+fn index_in_memory(log: &LogInner, base_offset: i64) -> Option<SegmentIndex> {
+    let state = log.state.borrow();
+    let segment = state.segments.iter().find(|segment| segment.base_offset == base_offset)?;
+    let index = segment.index.as_ref()?;
+    SegmentIndex::decode(&index.encode_offsets(), &index.encode_times())
+}
+
+async fn load_index(log: &LogInner, base_offset: i64) -> Result<SegmentIndex, ReadError> {
+    let offsets_path = files::index_path(&log.folder, base_offset);
+    let times_path = files::time_index_path(&log.folder, base_offset);
+    let offsets = fs::read(&offsets_path).await.map_err(read_error(offsets_path.clone()))?;
+    let times = fs::read(&times_path).await.map_err(read_error(times_path))?;
+    SegmentIndex::decode(&offsets, &times).ok_or_else(|| ReadError::Corrupt {
+        path: offsets_path,
+        position: 0,
+        found: "index entries out of order: remove the file, the next start writes it anew".to_owned(),
+    })
+}
+
+fn read_error(path: PathBuf) -> impl FnOnce(std::io::Error) -> ReadError {
+    move |source| ReadError::Io { path, position: 0, bytes: 0, source }
+}

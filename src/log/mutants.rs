@@ -1,0 +1,36 @@
+//! Deliberately broken rules, so that the tests can show that they would notice. Compiled in with the feature `mutants` only.
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// Offsets are reported stable when their write begins.
+    StableBeforeWrite,
+    /// In durable mode, writes are plain ones.
+    WriteNotDurable,
+    /// Recovery believes a batch whose CRC is wrong.
+    TrustTornTail,
+    /// Truncation leaves the old bytes in the file.
+    KeepTruncatedBytes,
+    /// In written mode, the next segment is begun before this one is durable.
+    RollWithoutSync,
+}
+
+#[cfg(feature = "mutants")]
+std::thread_local! {
+    static SELECTED: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Breaks one rule on this thread, or none.
+#[cfg(feature = "mutants")]
+pub fn select(mutant: Option<Mutant>) {
+    SELECTED.set(mutant);
+}
+
+#[cfg(feature = "mutants")]
+pub(crate) fn is_on(mutant: Mutant) -> bool {
+    SELECTED.get() == Some(mutant)
+}
+
+#[cfg(not(feature = "mutants"))]
+pub(crate) fn is_on(_mutant: Mutant) -> bool {
+    false
+}

@@ -1,0 +1,107 @@
+//! Cuts a log back to an offset, as a follower must when its leader's history differs.
+//!
+//! On the home shard, called by `partition`, seldom. Everything from the cut on leaves the files before anything new is appended: what
+//! stayed would look like good batches behind the new end.
+
+use crate::log::LogInner;
+use crate::mutants::{Mutant, is_on};
+use crate::scan::{self, Scanner};
+use crate::segment::Segment;
+use crate::{LogFailed, files, writer};
+use ringlane_runtime::{File, FileMode, fs};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Removes every batch that ends at `offset` or later.
+pub(crate) async fn truncate_to(log: &Rc<LogInner>, offset: i64) -> Result<(), Arc<LogFailed>> {
+    if offset >= log.state.borrow().end_offset {
+        return Ok(());
+    }
+    // Everything on disk and nothing under way, then nothing new begins.
+    log.until_quiet().await;
+    log.state.borrow_mut().on_hold = true;
+    let outcome = cut(log, offset).await;
+    log.state.borrow_mut().on_hold = false;
+    if let Err(source) = outcome {
+        log.fail(LogFailed { path: log.folder.clone(), doing: "truncation", position: 0, bytes: 0, source });
+    }
+    writer::kick(log);
+    match &log.state.borrow().failed {
+        Some(failed) => Err(failed.clone()),
+        None => Ok(()),
+    }
+}
+
+async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
+    let (segment_base, removed_bases, interval_bytes) = {
+        let state = log.state.borrow();
+        if state.failed.is_some() {
+            return Ok(());
+        }
+        let keep = state.segment_of(offset);
+        let removed: Vec<i64> = state.segments.range(keep + 1..).map(|segment| segment.base_offset).collect();
+        (state.segments[keep].base_offset, removed, state.options.index_interval_bytes)
+    };
+    // Newest first: whatever a crash leaves is a log without holes.
+    for base in removed_bases.iter().rev() {
+        remove_segment(log, *base).await?;
+        fs::sync_dir(&log.folder).await?;
+    }
+
+    let path = files::segment_path(&log.folder, segment_base);
+    let file = File::open(&path, FileMode::ReadWrite).await?;
+    let (segment, end_offset) = keep_below(&file, segment_base, offset, interval_bytes).await?;
+    for stale in [files::index_path(&log.folder, segment_base), files::time_index_path(&log.folder, segment_base)] {
+        remove_if_there(&stale).await?;
+    }
+    if !is_on(Mutant::KeepTruncatedBytes) {
+        file.set_len(segment.bytes).await?;
+    }
+    file.sync().await?;
+    lower_checkpoint(log, end_offset).await?;
+    let partial_block = scan::partial_block(&file, segment.bytes).await?;
+    let segment = Segment { file: Some(file), ..segment };
+    let freed = log.state.borrow_mut().truncate(end_offset, segment, partial_block);
+    log.shard.tail_freed(freed);
+    log.shard.news.lower(log.key, end_offset);
+    log.shard.handles.borrow_mut().forget(log.key);
+    Ok(())
+}
+
+/// The segment as it is without the batches that end at `offset` or later, and where the log then ends.
+async fn keep_below(file: &File, base: i64, offset: i64, interval_bytes: u32) -> io::Result<(Segment, i64)> {
+    let mut segment = Segment::new(base);
+    let mut end_offset = base;
+    let file_bytes = file.len().await?;
+    scan::scan(file, Scanner::new(0, base, base, file_bytes), &mut |header| {
+        if header.last_offset() < offset {
+            segment.push_found(header, interval_bytes);
+            end_offset = header.next_offset();
+        }
+    })
+    .await?;
+    Ok((segment, end_offset.max(base.min(offset))))
+}
+
+async fn remove_segment(log: &LogInner, base: i64) -> io::Result<()> {
+    remove_if_there(&files::index_path(&log.folder, base)).await?;
+    remove_if_there(&files::time_index_path(&log.folder, base)).await?;
+    remove_if_there(&files::segment_path(&log.folder, base)).await
+}
+
+async fn remove_if_there(path: &std::path::Path) -> io::Result<()> {
+    match fs::remove_file(path).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The recovery point must not lie behind the new end: recovery would miss what it promises.
+async fn lower_checkpoint(log: &LogInner, end_offset: i64) -> io::Result<()> {
+    let path = log.folder.join(files::CHECKPOINT);
+    if !fs::exists(&path).await? {
+        return Ok(());
+    }
+    fs::write_atomic(&path, files::encode_checkpoint(end_offset).as_bytes()).await
+}
