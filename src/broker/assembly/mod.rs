@@ -1,7 +1,16 @@
 //! Puts a broker together: one main per shard, which run unchanged on the ring and in the simulator.
+//!
+//! `lead` is shard 0: data directory, metadata, listeners, signals, the order of start and stop. `follow` is every other shard: it opens when
+//! told, serves, and ends when told.
 
+mod follow;
+mod lead;
+mod report;
+
+use crate::mesh::CREDITS_PER_LANE;
+use crate::net::ConnectionCounts;
 use ringlane_config::Config;
-use ringlane_runtime::ShardMain;
+use ringlane_runtime::{Mesh, ShardMain};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +40,16 @@ pub fn shard_mains(
     shards: usize,
     ready: impl FnOnce(Result<Serving, StartError>) + Send + 'static,
 ) -> Vec<ShardMain> {
-    let _ = (config, shards, ready);
-    todo!()
+    let counts = ConnectionCounts::new(shards);
+    let mut ends = Mesh::build(shards, CREDITS_PER_LANE).into_iter();
+    let mut mains: Vec<ShardMain> = Vec::with_capacity(shards);
+    if let Some(mesh) = ends.next() {
+        let (config, counts) = (config.clone(), counts.clone());
+        mains.push(Box::new(move || Box::pin(lead::run(config, mesh, counts, ready))));
+    }
+    for mesh in ends {
+        let (config, counts) = (config.clone(), counts.clone());
+        mains.push(Box::new(move || Box::pin(follow::run(config, mesh, counts))));
+    }
+    mains
 }

@@ -1,0 +1,101 @@
+//! The Kafka APIs: one file per key, and the dispatch to them.
+//!
+//! Lives on the connection shard. A handler decodes its request, asks home shards or the controller if it must, and answers its slot. Handlers
+//! that may wait run as tasks after they were begun in order; those of Produce are sequenced before the next request is read.
+
+mod api_versions;
+mod auto_create;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_topic_partitions;
+pub mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+mod request;
+mod table;
+
+pub use init_producer_id::ProducerIds;
+pub use request::Request;
+
+use crate::net::{Answer, CloseReason, Connection, Frame, Slot};
+use crate::task::begin;
+use ringlane_protocol::ApiKey;
+use std::future::Future;
+use std::rc::Rc;
+
+/// Begins the work on one request, in the order of arrival; returns when the next request may be read. An error ends the connection
+/// after the answers that are owed.
+pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), CloseReason> {
+    if !connection.responses.room_for(0).await {
+        return Ok(());
+    }
+    let (request, served) = Request::parse(connection.clone(), frame)?;
+    if !served {
+        return api_versions::unsupported(request);
+    }
+    match request.key {
+        ApiKey::Produce => return produce::dispatch(request).await,
+        ApiKey::Fetch => return fetch::dispatch(request).await,
+        ApiKey::ApiVersions => now(request, api_versions::answer),
+        ApiKey::DescribeCluster => now(request, describe_cluster::answer),
+        ApiKey::DescribeConfigs => now(request, describe_configs::answer),
+        ApiKey::DescribeTopicPartitions => now(request, describe_topic_partitions::answer),
+        ApiKey::FindCoordinator => now(request, find_coordinator::answer),
+        ApiKey::Metadata => later(request, metadata::answer),
+        ApiKey::ListOffsets => later(request, list_offsets::answer),
+        ApiKey::OffsetForLeaderEpoch => later(request, offset_for_leader_epoch::answer),
+        ApiKey::CreateTopics => later(request, create_topics::answer),
+        ApiKey::DeleteTopics => later(request, delete_topics::answer),
+        ApiKey::CreatePartitions => later(request, create_partitions::answer),
+        ApiKey::InitProducerId => later(request, init_producer_id::answer),
+        other => return Err(CloseReason::Unsupported { key: other.code(), version: request.version }),
+    }
+    Ok(())
+}
+
+/// A handler's result: an error ends the connection.
+pub type Handled = Result<Answer, CloseReason>;
+
+/// Runs a handler that never waits.
+fn now(request: Request, handler: fn(&Request) -> Handled) {
+    let slot = request.connection.responses.open(0);
+    finish(slot, handler(&request));
+}
+
+/// Runs a handler that may wait; the connection goes on reading meanwhile.
+fn later<F: Future<Output = Handled> + 'static>(request: Request, handler: fn(Request) -> F) {
+    later_promising(request, 0, handler)
+}
+
+/// [`later`], for a handler whose answer may be as large as `promised_bytes`.
+fn later_promising<F>(request: Request, promised_bytes: usize, handler: impl FnOnce(Request) -> F)
+where
+    F: Future<Output = Handled> + 'static,
+{
+    let slot = request.connection.responses.open(promised_bytes);
+    let place = slot.place();
+    let name = request.key.name();
+    let handling = handler(request);
+    if let Some(task) = begin(name, async move { finish(slot, handling.await) }) {
+        place.keep(task);
+    }
+}
+
+fn finish(slot: Slot, handled: Handled) {
+    slot.answer(handled.unwrap_or_else(Answer::Close));
+}
+
+/// A controller's answer to another question: never happens, and must not take the connection down if it does.
+fn answered_another() -> ringlane_metadata::Refused {
+    ringlane_metadata::Refused {
+        code: ringlane_protocol::ErrorCode::UnknownServerError,
+        message: "the controller answered another request".into(),
+    }
+}

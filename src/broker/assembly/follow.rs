@@ -1,0 +1,42 @@
+//! The main of every shard but the first.
+
+use crate::mesh::{ShardReply, ShardRequest, serve};
+use crate::net::ConnectionCounts;
+use crate::shard::{Lanes, Shard};
+use ringlane_config::Config;
+use ringlane_runtime::spawn;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Opens when shard 0 says so, serves until it says stop.
+pub async fn run(config: Arc<Config>, mesh: Lanes, counts: ConnectionCounts) {
+    if let Some(shard) = open(config, &mesh, counts).await {
+        let stopped = shard.stopped.listen();
+        let _tasks = shard.start();
+        let _serving = spawn("mesh", serve(shard.clone()));
+        stopped.await;
+    }
+}
+
+/// `None`: the broker's start failed, here or elsewhere.
+async fn open(config: Arc<Config>, mesh: &Lanes, counts: ConnectionCounts) -> Option<Rc<Shard>> {
+    loop {
+        let incoming = mesh.next().await;
+        match incoming.request {
+            ShardRequest::Open(opening) => {
+                match Shard::open(config.clone(), mesh.clone(), counts.clone(), opening, None).await {
+                    Ok(shard) => {
+                        incoming.reply.send(ShardReply::Done);
+                        return Some(shard);
+                    }
+                    Err(message) => incoming.reply.send(ShardReply::Failed(message)),
+                }
+            }
+            ShardRequest::Stop => {
+                incoming.reply.send(ShardReply::Done);
+                return None;
+            }
+            _ => incoming.reply.send(ShardReply::Failed("the shard is not open yet".into())),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Everything one shard may ask of another. Typed enums, no closures: what travels can be read here.
+
+use crate::net::Accepted;
+use crate::quorum::Publication;
+use crate::shard::Opening;
+use ringlane_metadata::{ControllerReply, ControllerRequest};
+use ringlane_metrics::Snapshot;
+use ringlane_partition::{
+    AppendReply, AppendRequest, EpochEndReply, EpochEndRequest, OffsetsReply, OffsetsRequest, ReadReply, ReadRequest,
+    ReadTicket,
+};
+
+pub enum ShardRequest {
+    /// Shard 0 to all, once, before anything else: start your logs.
+    Open(Opening),
+    /// Shard 0 to all: the metadata moved on.
+    Publish(Publication),
+    /// Shard 0 to the shard that will serve it.
+    Connection(Accepted),
+    /// To a home shard, from the four APIs that touch records.
+    Append(AppendRequest),
+    Read(ReadRequest),
+    /// Let that read answer with what there is.
+    Hurry(ReadTicket),
+    Offsets(OffsetsRequest),
+    EpochEnds(EpochEndRequest),
+    /// To shard 0.
+    Controller(ControllerRequest),
+    /// Shard 0 to all: your counters.
+    Report,
+    /// Shard 0 to all: finish what you owe, close your logs, end.
+    Stop,
+}
+
+pub enum ShardReply {
+    Done,
+    /// The shard cannot go on; the message stands alone.
+    Failed(String),
+    Append(AppendReply),
+    Read(ReadReply),
+    Offsets(OffsetsReply),
+    EpochEnds(EpochEndReply),
+    Controller(ControllerReply),
+    Report(Box<Snapshot>),
+}

@@ -1,0 +1,102 @@
+//! The connections of one shard: how many there are, which have been idle for too long, and how all of them end.
+
+use super::connection::Connection;
+use ringlane_runtime::{ShardId, now, sleep};
+use slab::Slab;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How often a shard looks for overdue connections: much less than the shortest useful `connections.max.idle.ms`.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// How many connections each shard serves, those on their way to it included. The acceptor counts up, the serving shard counts down; read
+/// to choose a shard, so a stale value costs a slightly worse choice.
+#[derive(Clone)]
+pub struct ConnectionCounts(Arc<[AtomicUsize]>);
+
+impl ConnectionCounts {
+    pub fn new(shards: usize) -> ConnectionCounts {
+        ConnectionCounts((0..shards).map(|_| AtomicUsize::new(0)).collect())
+    }
+    /// Counts one more on the shard that has the fewest.
+    pub fn take_least(&self) -> ShardId {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        let least = counts.enumerate().min_by_key(|&(shard, count)| (count, shard)).map_or(0, |(shard, _)| shard);
+        self.0[least].fetch_add(1, Ordering::Relaxed);
+        ShardId(least as u16)
+    }
+    pub fn give_back(&self, shard: ShardId) {
+        self.0[shard.0 as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+    pub fn total(&self) -> usize {
+        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// The table. One per shard.
+#[derive(Default)]
+pub struct Connections {
+    open: Rc<RefCell<Slab<Rc<Connection>>>>,
+}
+
+/// A connection's entry in the table; leaves it on drop.
+pub struct Place {
+    open: Rc<RefCell<Slab<Rc<Connection>>>>,
+    key: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let connection = self.open.borrow_mut().remove(self.key);
+        drop(connection);
+    }
+}
+
+impl Connections {
+    pub fn enter(&self, connection: Rc<Connection>) -> Place {
+        let key = self.open.borrow_mut().insert(connection);
+        Place { open: self.open.clone(), key }
+    }
+
+    pub fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Ends overdue connections, for as long as the shard runs.
+    pub async fn sweep(&self) {
+        loop {
+            sleep(SWEEP_EVERY).await;
+            let at = now();
+            self.close_where(|connection| connection.is_overdue(at)).iter().for_each(|closed| closed.report_overdue());
+        }
+    }
+
+    /// Stops reading everywhere, lets answers under way leave for at most `grace`, then closes.
+    pub async fn stop(&self, grace: Duration) {
+        let began = now();
+        while began.elapsed() < grace {
+            self.close_where(|connection| connection.responses.is_idle());
+            if self.len() == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.close_where(|_| true);
+    }
+
+    fn close_where(&self, condition: impl Fn(&Connection) -> bool) -> Vec<Rc<Connection>> {
+        // Copied out first: closing wakes tasks, and what they do is not our business here.
+        let chosen: Vec<_> = {
+            let open = self.open.borrow();
+            open.iter()
+                .filter(|(_, connection)| condition(connection))
+                .map(|(_, connection)| connection.clone())
+                .collect()
+        };
+        chosen.iter().for_each(|connection| connection.close());
+        chosen
+    }
+}
