@@ -14,7 +14,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use ringlane_config::Config;
 use ringlane_log::{ShardLogs, ShardLogsOptions};
 use ringlane_metadata::{ControllerReply, ControllerRequest, Image, Partition, Refused, Topic};
-use ringlane_metrics::ShardMetrics;
+use ringlane_metrics::{ShardMetrics, Snapshot};
 use ringlane_partition::{HomeShard, HomeShardOptions, PartitionSpec, ReadTicket, TopicConfig, TopicPartition};
 use ringlane_protocol::{ErrorCode, TopicId, Writer};
 use ringlane_runtime::{Budget, Event, MeshEnd, Permit, ShardId, Task, shard, shard_count, spawn};
@@ -99,6 +99,7 @@ impl Shard {
             stopped_clean: opening.stopped_clean,
             tail_cache_bytes: broker.tail_bytes_per_shard(),
             read_bytes_in_flight: broker.read_bytes_per_shard(),
+            metrics: metrics.clone(),
             ..ShardLogsOptions::new(opening.data_dir)
         };
         let logs = ShardLogs::start(logs_options).await.map_err(|error| error.to_string())?;
@@ -273,6 +274,13 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// The shard's counters, with the gauges that nobody keeps up to date in between.
+    pub fn snapshot(&self) -> Snapshot {
+        self.metrics.request_bytes_held.set(self.request_budget.used_bytes() as i64);
+        self.metrics.fetch_sessions.set(self.sessions.borrow().len() as i64);
+        self.metrics.snapshot()
     }
 
     /// Asks the controller, which lives here.

@@ -40,6 +40,7 @@ pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), C
     if !served {
         return api_versions::unsupported(request);
     }
+    connection.shard.metrics.requests.increment(request.key.code());
     match request.key {
         ApiKey::Produce => return produce::dispatch(request).await,
         ApiKey::Fetch => return fetch::dispatch(request).await,

@@ -33,6 +33,7 @@ impl Shard {
             handle(self, request, Reply::Own(sender));
             return Called::Own(receiver);
         }
+        self.metrics.lane_requests.increment();
         Called::Lane(self.mesh.credit(to).await.send(request))
     }
 

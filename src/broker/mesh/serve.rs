@@ -32,6 +32,7 @@ pub async fn serve(shard: Rc<Shard>) {
     let mut served = 0;
     loop {
         let incoming = shard.mesh.next().await;
+        shard.metrics.lane_depth_max.raise_to(1 + shard.mesh.depth() as i64);
         handle(&shard, incoming.request, Reply::Lane(incoming.reply));
         served += 1;
         if served % SERVED_PER_TURN == 0 {
@@ -77,7 +78,7 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
             let shard = shard.clone();
             start("controller", async move { reply.send(ShardReply::Controller(shard.decide(request).await)) });
         }
-        ShardRequest::Report => reply.send(ShardReply::Report(Box::new(shard.metrics.snapshot()))),
+        ShardRequest::Report => reply.send(ShardReply::Report(Box::new(shard.snapshot()))),
         ShardRequest::Stop => {
             let shard = shard.clone();
             start("stop", async move {

@@ -66,7 +66,10 @@ impl Connection {
         let sending = spawn("connection send", send(connection.clone()));
         match receive(&connection).await {
             Ended::Gone(error) => tracing::debug!(peer = %connection.peer, %error, "connection ended"),
-            Ended::Refused(reason) => connection.responses.close_after_answers(reason).await,
+            Ended::Refused(reason) => {
+                connection.shard.metrics.requests_refused.increment();
+                connection.responses.close_after_answers(reason).await
+            }
         }
         connection.close();
         // The send task ends by itself: the queue is closed and the socket shut down. Its failure was logged where it happened.

@@ -284,3 +284,86 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    fn answer(byte: u8, count: usize) -> Answer {
+        Answer::Send(Response::from(Bytes::from(vec![byte; count])))
+    }
+
+    fn sent(responses: &Responses) -> Option<Vec<u8>> {
+        let outgoing = responses.next().now_or_never()??;
+        responses.sent(outgoing.bytes);
+        Some(outgoing.parts.concat())
+    }
+
+    /// Clients match answers by position: a fast answer that overtakes a slow one ends the connection at the client.
+    #[test]
+    fn answers_leave_in_request_order() {
+        let responses = Rc::new(Responses::default());
+        let [first, second, third] = std::array::from_fn(|_| responses.open(0));
+        second.answer(answer(2, 1));
+        assert_eq!(sent(&responses), None);
+        first.answer(answer(1, 1));
+        assert_eq!(sent(&responses), Some(vec![1, 2]), "the ready prefix leaves at once");
+        third.answer(Answer::Nothing);
+        assert_eq!(sent(&responses), Some(vec![]), "acks=0: no answer, and no gap that holds later ones");
+    }
+
+    /// A client that asks and never reads must stop itself, not fill our memory.
+    #[test]
+    fn a_client_that_does_not_read_is_not_read_from() {
+        let responses = Rc::new(Responses::default());
+        let has_room = |bytes| responses.room_for(bytes).now_or_never();
+        let slots: Vec<_> = (0..IN_FLIGHT_MAX).map(|_| responses.open(0)).collect();
+        assert_eq!(has_room(0), None, "requests are bounded");
+        slots.into_iter().for_each(|slot| slot.answer(answer(0, 1)));
+        sent(&responses).unwrap();
+
+        let large = responses.open(QUEUED_BYTES_MAX);
+        assert_eq!(has_room(1), None, "promised bytes are bounded");
+        large.answer(answer(0, 10));
+        assert_eq!(has_room(1), Some(true), "a promise that was not needed is given back");
+        responses.open(0).answer(answer(0, QUEUED_BYTES_MAX));
+        assert_eq!(has_room(1), None, "bytes that wait to be sent count");
+        sent(&responses).unwrap();
+        assert_eq!(has_room(2 * QUEUED_BYTES_MAX), Some(true), "the largest answer is let through alone");
+    }
+
+    /// The reason to close comes after the answers that are owed: the client must learn what became of earlier requests.
+    #[test]
+    fn a_close_waits_for_earlier_answers() {
+        let responses = Rc::new(Responses::default());
+        let first = responses.open(0);
+        responses.open(0).answer(Answer::Close(CloseReason::TooSlow));
+        responses.open(0).answer(answer(3, 1));
+        assert!(responses.next().now_or_never().is_none());
+        first.answer(answer(1, 1));
+        let outgoing = responses.next().now_or_never().flatten().unwrap();
+        assert_eq!(outgoing.parts.concat(), [1]);
+        assert!(matches!(outgoing.close, Some(CloseReason::TooSlow)));
+    }
+
+    /// A handler that panicked would otherwise hold the connection's later answers for ever.
+    #[test]
+    fn a_request_dropped_unanswered_closes_the_connection() {
+        let responses = Rc::new(Responses::default());
+        drop(responses.open(0));
+        let outgoing = responses.next().now_or_never().flatten().unwrap();
+        assert!(matches!(outgoing.close, Some(CloseReason::Unanswered)));
+    }
+
+    /// Both tasks must end with the connection, and answers that come too late must find nothing to break.
+    #[test]
+    fn a_closed_queue_lets_everybody_go() {
+        let responses = Rc::new(Responses::default());
+        let slot = responses.open(5);
+        responses.close();
+        slot.answer(answer(1, 1));
+        assert!(matches!(responses.next().now_or_never(), Some(None)));
+        assert_eq!(responses.room_for(0).now_or_never(), Some(false));
+    }
+}

@@ -92,7 +92,6 @@ async fn answer(request: Request, asked: Asked) -> Handled {
     let shard = &connection.shard;
     let now_ms = now().as_nanos() / 1_000_000;
     let begun = shard.sessions.borrow_mut().begin(asked.session, now_ms, random_u64());
-    shard.metrics.fetch_sessions.set(shard.sessions.borrow().len() as i64);
     let Begun { session_id, incremental, wanted } = match begun {
         Ok(begun) => begun,
         Err(error) => return Ok(refuse(head, error)),
