@@ -6,10 +6,30 @@
 //!
 //! Today a quorum of one: an empty directory becomes a cluster without a format step.
 
+mod driver;
+mod identity;
+mod publications;
+mod wal;
+
+#[cfg(test)]
+mod tests;
+
+pub use identity::Identity;
+pub use publications::{Publication, Publications};
+
+use driver::Driver;
 use ringlane_metadata::controller::TopicRules;
-use ringlane_metadata::{BrokerId, ControllerReply, ControllerRequest, Delta, Image, Uuid};
+use ringlane_metadata::image::LogPosition;
+use ringlane_metadata::quorum::{Checkpoint, CoreOptions, MetaCore};
+use ringlane_metadata::{BrokerId, ControllerReply, ControllerRequest, Image};
+use ringlane_runtime::{fs, random_u64};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
+use wal::Wal;
+
+/// A snapshot takes the journal's place when it has grown by this much.
+const SNAPSHOT_AFTER_BYTES: u64 = 16 << 20;
 
 /// How to start a [`MetaNode`].
 #[derive(Clone, Debug)]
@@ -23,81 +43,115 @@ pub struct MetaOptions {
     pub rules: TopicRules,
 }
 
-/// Who this broker is. Bound to the data directory on its first start.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity {
-    pub cluster_id: Arc<str>,
-    pub node_id: BrokerId,
-    pub directory_id: Uuid,
-}
-
 /// Why the node cannot start. The message stands alone: what was asked, what was found, how to fix it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
 
-/// One step of the metadata: the image after it and what it changed. `Send`; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Publication {
-    pub image: Arc<Image>,
-    pub delta: Arc<Delta>,
+/// What tools ask about the quorum (DescribeQuorum).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QuorumStatus {
+    /// Raft id of the leader, when one is known.
+    pub leader: Option<u64>,
+    pub term: u64,
+    pub committed: u64,
+    pub applied: LogPosition,
 }
 
 /// The running node. Cheap to clone; bound to shard 0.
 #[derive(Clone)]
 pub struct MetaNode {
-    _inner: (),
+    identity: Rc<Identity>,
+    driver: Rc<Driver>,
 }
 
 impl MetaNode {
-    /// Locks and recovers the directory, becomes leader (a quorum of one does at once) and returns with the recovered image.
+    /// Recovers the directory, becomes leader (a quorum of one does at once) and returns with the recovered image. The caller holds the
+    /// directory's lock (`ringlane_log::DataDir`) for as long as the node runs.
     pub async fn start(options: MetaOptions) -> Result<MetaNode, StartError> {
-        let _ = options;
-        todo!()
+        MetaNode::start_with(options, SNAPSHOT_AFTER_BYTES).await
+    }
+
+    async fn start_with(options: MetaOptions, snapshot_after_bytes: u64) -> Result<MetaNode, StartError> {
+        let (identity, wal, recovered) = open_or_create(&options).await?;
+        let dir = metadata_dir(&options);
+        let core_options =
+            CoreOptions { raft_id: identity.raft_id, seed: random_u64(), heartbeat_ticks: 2, election_ticks: 10 };
+        let core = MetaCore::open(core_options, recovered.state, recovered.items);
+        let core = core.map_err(|error| StartError(format!("{}: {error}", dir.display())))?;
+        let driver = Driver::start(core, wal, dir, options.rules, snapshot_after_bytes);
+        driver.until_active().await.map_err(StartError)?;
+        Ok(MetaNode { identity: Rc::new(identity), driver })
     }
 
     pub fn identity(&self) -> &Identity {
-        todo!()
+        &self.identity
     }
 
     /// The image as last applied here. Shards use the one they were sent.
     pub fn image(&self) -> Arc<Image> {
-        todo!()
+        self.driver.image()
+    }
+
+    pub fn status(&self) -> QuorumStatus {
+        self.driver.status()
     }
 
     /// Asks the controller. Answers when the records are committed, applied and taken to every shard (see [`Publications::next`]), so
     /// that a client that was told "created" finds the topic on whichever shard it asks next. Requests are decided in order of call.
     pub async fn request(&self, request: ControllerRequest) -> ControllerReply {
-        let _ = request;
-        todo!()
+        self.driver.request(request).await
     }
 
     /// The stream of images; one reader.
     pub fn publications(&self) -> Publications {
-        todo!()
+        self.driver.publications()
     }
 
     /// Resolves when the node cannot go on (a failed journal write, a log that contradicts itself): the process must exit with this
     /// message.
     pub async fn failed(&self) -> String {
-        todo!()
+        self.driver.failed().await
     }
 
     /// Orderly stop: nothing is accepted any more, what was accepted is durable.
     pub async fn close(&self) {
-        todo!()
+        self.driver.close().await;
     }
 }
 
-/// The images, in order; steps that come faster than they are taken are merged into one.
-pub struct Publications {
-    _inner: (),
+fn metadata_dir(options: &MetaOptions) -> PathBuf {
+    options.data_dir.join("metadata")
 }
 
-impl Publications {
-    /// The next image. The first call yields the recovered image with a delta that names everything in it. Calling again says that every
-    /// shard has the previous one, which is what controller requests wait for.
-    pub async fn next(&mut self) -> Publication {
-        todo!()
+async fn open_or_create(options: &MetaOptions) -> Result<(Identity, Wal, wal::Recovered), StartError> {
+    let dir = metadata_dir(options);
+    let to_start_error = |error: wal::WalError| StartError(error.to_string());
+    if let Some(identity) = Identity::load(&options.data_dir).await? {
+        identity.check(options)?;
+        let (wal, recovered) = Wal::open(&dir).await.map_err(to_start_error)?;
+        return Ok((identity, wal, recovered));
     }
+    // The identity is written last: without it the directory is new, or its first start was cut short.
+    let identity = Identity::new(options);
+    if Wal::exists(&dir).await.map_err(to_start_error)? {
+        let (wal, recovered) = Wal::open(&dir).await.map_err(to_start_error)?;
+        if !recovered.is_pristine {
+            return Err(StartError(format!(
+                "{} holds metadata, but ringlane.properties, which says whose, is gone: restore it from a copy",
+                options.data_dir.display()
+            )));
+        }
+        identity.store(&options.data_dir).await?;
+        return Ok((identity, wal, recovered));
+    }
+    let made = async {
+        fs::create_dir_all(&dir).await?;
+        fs::sync_dir(&options.data_dir).await
+    };
+    made.await.map_err(|error| StartError(format!("cannot make {}: {error}", dir.display())))?;
+    Wal::create(&dir, &Checkpoint::bootstrap(identity.raft_id)).await.map_err(to_start_error)?;
+    identity.store(&options.data_dir).await?;
+    let (wal, recovered) = Wal::open(&dir).await.map_err(to_start_error)?;
+    Ok((identity, wal, recovered))
 }

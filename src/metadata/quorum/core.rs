@@ -245,15 +245,16 @@ impl MetaCore {
         self.node.store().state.clone()
     }
 
-    /// The journal's content from a snapshot on: the first write of a new segment.
-    pub fn items_after(&self, snapshot: LogPosition) -> Vec<u8> {
+    /// The journal's content from a snapshot on: the first write of a new segment. `None` when the log starts behind it already.
+    pub fn items_after(&self, snapshot: LogPosition) -> Option<Vec<u8>> {
         let log = self.node.store();
+        log.term_at(snapshot.index)?;
         let entries: Vec<Entry> = log.entries_after(snapshot.index).cloned().collect();
         let mut w = Writer::new();
         journal::put_snapshot_mark(&mut w, snapshot);
         journal::put_entries(&mut w, &entries);
         journal::put_hard_state(&mut w, &log.hard_state);
-        w.into_bytes()
+        Some(w.into_bytes())
     }
 
     /// Entries up to `index` are in a snapshot and no longer in the journal. Peers that still need them get the snapshot.

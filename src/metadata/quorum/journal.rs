@@ -18,12 +18,9 @@ use crate::record::batch::BATCH_BYTES_MAX;
 use raft::eraftpb::{Entry, HardState};
 use ringlane_protocol::{Reader, Writer};
 
-/// Largest write that recovery believes. A gathered write ends with the item that reaches [`GATHER_BYTES_MAX`]; an item holds at most what
-/// may be uncommitted plus one batch.
+/// Largest write that recovery believes. All that a leader has uncommitted fits, and all that a follower has in flight.
 const WRITE_BYTES_MAX: usize = 128 << 20;
-/// Stop gathering items into one write at this size.
-pub const GATHER_BYTES_MAX: usize = 16 << 20;
-const _: () = assert!(GATHER_BYTES_MAX + UNCOMMITTED_BYTES_MAX as usize + BATCH_BYTES_MAX < WRITE_BYTES_MAX);
+const _: () = assert!(2 * UNCOMMITTED_BYTES_MAX as usize + BATCH_BYTES_MAX < WRITE_BYTES_MAX);
 
 const HEAD_BYTES: usize = 8;
 const TYPE_WRITE: u8 = 1;
