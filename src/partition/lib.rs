@@ -4,9 +4,18 @@
 //! mesh calls [`HomeShard`]; `HomeShard` calls `log`. No socket and no file is touched here, and no call waits for another shard.
 
 mod config;
+mod delayed_fetch;
+mod delayed_produce;
+mod high_watermark;
 mod home_shard;
+mod leader_epochs;
 mod message;
+mod open_transactions;
+mod partition;
 mod prepare;
+mod producer_state;
+#[cfg(test)]
+mod test_kit;
 
 pub use config::TopicConfig;
 pub use home_shard::{ApplyError, HomeShard, HomeShardOptions, PartitionSpec};

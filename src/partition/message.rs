@@ -80,6 +80,16 @@ pub struct AppendResult {
 }
 
 impl AppendResult {
+    pub(crate) fn failed(failure: impl Into<AppendFailure>) -> AppendResult {
+        AppendResult {
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: -1,
+            failure: Some(failure.into()),
+            current_leader: None,
+        }
+    }
+
     pub fn error(&self) -> ErrorCode {
         self.failure.as_ref().map_or(ErrorCode::None, |failure| failure.error)
     }
@@ -92,6 +102,19 @@ pub struct AppendFailure {
     pub message: Option<String>,
     /// The records at fault (produce v8 and later).
     pub record_errors: Vec<RecordFault>,
+}
+
+impl AppendFailure {
+    pub(crate) fn new(error: ErrorCode, message: impl ToString) -> AppendFailure {
+        AppendFailure { error, message: Some(message.to_string()), record_errors: Vec::new() }
+    }
+}
+
+/// A failure that its code explains.
+impl From<ErrorCode> for AppendFailure {
+    fn from(error: ErrorCode) -> AppendFailure {
+        AppendFailure { error, message: None, record_errors: Vec::new() }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -172,6 +195,22 @@ pub struct ReadResult {
     pub bytes: usize,
 }
 
+impl ReadResult {
+    pub(crate) fn failed(error: ErrorCode) -> ReadResult {
+        ReadResult {
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            diverging_epoch: None,
+            current_leader: None,
+            aborted_transactions: None,
+            slices: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EpochEnd {
     pub epoch: i32,
@@ -237,6 +276,12 @@ pub struct OffsetsResult {
     pub timestamp: i64,
     pub offset: i64,
     pub leader_epoch: i32,
+}
+
+impl OffsetsResult {
+    pub(crate) fn failed(error: ErrorCode) -> OffsetsResult {
+        OffsetsResult { error, timestamp: -1, offset: -1, leader_epoch: -1 }
+    }
 }
 
 pub struct EpochEndRequest {

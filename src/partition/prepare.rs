@@ -45,7 +45,7 @@ pub fn prepare_batch(
         Outcome::Replace(bytes) => replaced(&bytes, topic)?,
     };
     match batch.header.size() > topic.segment_bytes {
-        true => Err(failure(
+        true => Err(AppendFailure::new(
             ErrorCode::RecordListTooLarge,
             format!("the batch has {} bytes, a segment of this topic {}", batch.header.size(), topic.segment_bytes),
         )),
@@ -58,7 +58,7 @@ fn only_batch(records: &[u8]) -> Result<BatchHeader, AppendFailure> {
     let header = BatchHeader::parse(records).map_err(|error| match error {
         BatchError::TooShort { .. } => invalid("there is no whole record batch"),
         error @ BatchError::UnsupportedMagic(0..2) => invalid(error),
-        error => failure(ErrorCode::CorruptMessage, error),
+        error => AppendFailure::new(ErrorCode::CorruptMessage, error),
     })?;
     if records.len() < header.size() {
         return Err(invalid(format!("the batch claims {} bytes, {} are there", header.size(), records.len())));
@@ -72,12 +72,12 @@ fn only_batch(records: &[u8]) -> Result<BatchHeader, AppendFailure> {
 
 fn known_codec(header: &BatchHeader, produce_version: i16) -> Result<Compression, AppendFailure> {
     match header.attributes.compression() {
-        Some(Compression::Zstd) if produce_version < ZSTD_PRODUCE_VERSION_MIN => Err(failure(
+        Some(Compression::Zstd) if produce_version < ZSTD_PRODUCE_VERSION_MIN => Err(AppendFailure::new(
             ErrorCode::UnsupportedCompressionType,
             format!("zstd needs Produce version {ZSTD_PRODUCE_VERSION_MIN} or later, this is {produce_version}"),
         )),
         Some(codec) => Ok(codec),
-        None => Err(failure(ErrorCode::UnsupportedCompressionType, CompressionError::UnknownCodec)),
+        None => Err(AppendFailure::new(ErrorCode::UnsupportedCompressionType, CompressionError::UnknownCodec)),
     }
 }
 
@@ -86,7 +86,7 @@ fn check_header(header: &BatchHeader, batch: &[u8], topic: &TopicConfig) -> Resu
         return Err(invalid(format!("the base offset of a produced batch is 0, not {}", header.base_offset)));
     }
     check_size(header, topic)?;
-    check_crc(header, batch).map_err(|error| failure(ErrorCode::CorruptMessage, error))?;
+    check_crc(header, batch).map_err(|error| AppendFailure::new(ErrorCode::CorruptMessage, error))?;
     if header.records_count <= 0 || i64::from(header.last_offset_delta) + 1 != i64::from(header.records_count) {
         return Err(invalid(format!(
             "the batch counts {} records and its last offset delta is {}",
@@ -104,7 +104,7 @@ fn check_header(header: &BatchHeader, batch: &[u8], topic: &TopicConfig) -> Resu
 
 fn check_size(header: &BatchHeader, topic: &TopicConfig) -> Result<(), AppendFailure> {
     match header.size() > topic.max_message_bytes {
-        true => Err(failure(
+        true => Err(AppendFailure::new(
             ErrorCode::MessageTooLarge,
             format!("the batch has {} bytes, max.message.bytes is {}", header.size(), topic.max_message_bytes),
         )),
@@ -131,7 +131,7 @@ fn what_to_do(
     if codec != Compression::None && target == codec && !must_look_inside(header, topic, now_ms) {
         return Ok(Outcome::Keep);
     }
-    let batch = Batch::parse(batch).map_err(|error| failure(ErrorCode::CorruptMessage, error))?;
+    let batch = Batch::parse(batch).map_err(|error| AppendFailure::new(ErrorCode::CorruptMessage, error))?;
     let body = batch.uncompressed_body(UNPACKED_BYTES_MAX).map_err(unreadable_body)?;
     let max_timestamp = check_records(header, &body, topic, now_ms)?;
     // LogAppendTime sets it anyway, when the home shard knows the time.
@@ -222,28 +222,239 @@ fn recompressed(
     max_timestamp: Option<i64>,
 ) -> Result<Vec<u8>, AppendFailure> {
     let header = BatchHeader { max_timestamp: max_timestamp.unwrap_or(header.max_timestamp), ..*header };
-    recompress(&header, &body, target).map_err(|error| failure(ErrorCode::UnknownServerError, error))
+    recompress(&header, &body, target).map_err(|error| AppendFailure::new(ErrorCode::UnknownServerError, error))
 }
 
 /// Recompression may have made the batch larger than the topic allows.
 fn replaced(bytes: &[u8], topic: &TopicConfig) -> Result<PreparedBatch, AppendFailure> {
-    let header = BatchHeader::parse(bytes).map_err(|error| failure(ErrorCode::UnknownServerError, error))?;
+    let header = BatchHeader::parse(bytes).map_err(|error| AppendFailure::new(ErrorCode::UnknownServerError, error))?;
     check_size(&header, topic)?;
     Ok(PreparedBatch { bytes: Buffer::copy_from(bytes), header })
 }
 
 fn unreadable_body(error: CompressionError) -> AppendFailure {
     match error {
-        CompressionError::Damaged { .. } => failure(ErrorCode::CorruptMessage, error),
+        CompressionError::Damaged { .. } => AppendFailure::new(ErrorCode::CorruptMessage, error),
         error => invalid(error),
     }
 }
 
 fn invalid(message: impl ToString) -> AppendFailure {
-    failure(ErrorCode::InvalidRecord, message)
+    AppendFailure::new(ErrorCode::InvalidRecord, message)
 }
 
-#[cold]
-fn failure(error: ErrorCode, message: impl ToString) -> AppendFailure {
-    AppendFailure { error, message: Some(message.to_string()), record_errors: Vec::new() }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringlane_protocol::records::{BatchBuilder, ProducerStamp, check_batch, patch_base_offset};
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+    const LATEST_VERSION: i16 = 13;
+
+    fn builder(codec: Compression) -> BatchBuilder {
+        let mut builder = BatchBuilder::new(codec);
+        for i in 0..5 {
+            builder.push(NOW_MS - 100 + i, Some(b"key"), Some(b"value value value"), &[]);
+        }
+        builder
+    }
+
+    fn built(codec: Compression) -> Vec<u8> {
+        builder(codec).finish().unwrap()
+    }
+
+    /// `change` alters the batch; the CRC is set right afterwards.
+    fn changed(codec: Compression, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = built(codec);
+        change(&mut bytes);
+        let crc = crc_of(&bytes);
+        bytes[17..21].copy_from_slice(&crc);
+        bytes
+    }
+
+    /// By way of the patch function, which seals what it patches: set the maximal timestamp to what it is.
+    fn crc_of(bytes: &[u8]) -> [u8; 4] {
+        let mut copy = bytes.to_vec();
+        let max_timestamp = i64::from_be_bytes(copy[35..43].try_into().unwrap());
+        let attributes = i16::from_be_bytes([copy[21], copy[22]]);
+        let kind = if attributes & 8 != 0 { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
+        patch_max_timestamp(&mut copy, max_timestamp, kind);
+        copy[17..21].try_into().unwrap()
+    }
+
+    fn prepare(bytes: &[u8], topic: &TopicConfig) -> Result<PreparedBatch, AppendFailure> {
+        prepare_batch(Buffer::copy_from(bytes), LATEST_VERSION, topic, NOW_MS)
+    }
+
+    #[track_caller]
+    fn refused(bytes: &[u8], topic: &TopicConfig) -> ErrorCode {
+        prepare(bytes, topic).err().expect("the batch was accepted").error
+    }
+
+    fn topic() -> TopicConfig {
+        TopicConfig::default()
+    }
+
+    /// The hot path: nothing is copied or changed when nothing has to be.
+    #[test]
+    fn a_sound_batch_passes_unchanged_in_every_codec() {
+        for codec in Compression::ALL {
+            let bytes = built(codec);
+            let prepared = prepare(&bytes, &topic()).unwrap();
+            assert_eq!(*prepared.bytes, bytes, "{codec:?}");
+            assert_eq!(prepared.header, check_batch(&bytes).unwrap());
+        }
+    }
+
+    /// Each of these reached consumers of some broker once. Codes are Kafka's.
+    #[test]
+    fn what_is_not_exactly_one_sound_batch_is_refused() {
+        let good = built(Compression::None);
+        assert_eq!(refused(&[], &topic()), ErrorCode::InvalidRecord);
+        assert_eq!(refused(&good[..good.len() - 1], &topic()), ErrorCode::InvalidRecord);
+        assert_eq!(refused(&[good.clone(), good.clone()].concat(), &topic()), ErrorCode::InvalidRecord);
+        assert!(prepare(&[&good[..], &good[..30]].concat(), &topic()).is_ok(), "a cut one behind it is ignored");
+
+        let mut old_magic = good.clone();
+        old_magic[16] = 1;
+        assert_eq!(refused(&old_magic, &topic()), ErrorCode::InvalidRecord);
+        let mut damaged = good.clone();
+        damaged[70] ^= 1;
+        assert_eq!(refused(&damaged, &topic()), ErrorCode::CorruptMessage);
+        let mut with_offset = good.clone();
+        patch_base_offset(&mut with_offset, 1);
+        assert_eq!(refused(&with_offset, &topic()), ErrorCode::InvalidRecord);
+    }
+
+    /// Counts decide how many offsets are given away: a batch that lies about them leaves holes or overlaps.
+    #[test]
+    fn counts_that_do_not_agree_are_refused() {
+        for (at, value) in [(57, 4i32), (57, 6), (57, 0), (57, -5), (23, 3), (23, i32::MAX), (23, -1)] {
+            for codec in [Compression::None, Compression::Lz4] {
+                let bytes = changed(codec, |bytes| bytes[at..at + 4].copy_from_slice(&value.to_be_bytes()));
+                assert_eq!(refused(&bytes, &topic()), ErrorCode::InvalidRecord, "{value} at {at}");
+            }
+        }
+        let both = changed(Compression::None, |bytes| {
+            bytes[57..61].copy_from_slice(&4i32.to_be_bytes());
+            bytes[23..27].copy_from_slice(&3i32.to_be_bytes());
+        });
+        assert_eq!(refused(&both, &topic()), ErrorCode::InvalidRecord, "a record more than counted");
+    }
+
+    /// Control batches end transactions: a client that could write them could commit anybody's.
+    #[test]
+    fn control_batches_and_producers_without_sequence_are_refused() {
+        let control = changed(Compression::None, |bytes| bytes[22] |= 0x20);
+        assert_eq!(refused(&control, &topic()), ErrorCode::InvalidRecord);
+        let mut no_sequence = builder(Compression::None);
+        no_sequence.set_producer(ProducerStamp { id: 7, epoch: 0, base_sequence: -1 }, false);
+        assert_eq!(refused(&no_sequence.finish().unwrap(), &topic()), ErrorCode::InvalidRecord);
+    }
+
+    #[test]
+    fn limits_of_size_are_the_topics() {
+        let bytes = built(Compression::None);
+        let fits = |max_message_bytes, segment_bytes| TopicConfig { max_message_bytes, segment_bytes, ..topic() };
+        assert!(prepare(&bytes, &fits(bytes.len(), bytes.len())).is_ok());
+        assert_eq!(refused(&bytes, &fits(bytes.len() - 1, 1 << 20)), ErrorCode::MessageTooLarge);
+        assert_eq!(refused(&bytes, &fits(1 << 20, bytes.len() - 1)), ErrorCode::RecordListTooLarge);
+    }
+
+    /// A client that does not know zstd would store what its own consumers cannot read (KIP-110).
+    #[test]
+    fn codecs_depend_on_the_version() {
+        let zstd = Buffer::copy_from(&built(Compression::Zstd));
+        let failure = prepare_batch(zstd, 6, &topic(), NOW_MS).err().unwrap();
+        assert_eq!(failure.error, ErrorCode::UnsupportedCompressionType);
+        let unknown = changed(Compression::None, |bytes| bytes[22] |= 5);
+        assert_eq!(refused(&unknown, &topic()), ErrorCode::UnsupportedCompressionType);
+    }
+
+    /// Compaction keeps the last record of each key; one without would be kept for ever or lost. Found inside compressed batches too.
+    #[test]
+    fn compacted_topics_need_keys_and_say_which_records_have_none() {
+        let compacted = TopicConfig { compacted: true, ..topic() };
+        for codec in [Compression::None, Compression::Zstd] {
+            let mut builder = BatchBuilder::new(codec);
+            for i in 0..400 {
+                builder.push(NOW_MS, (i % 2 == 0).then_some(b"key"), None, &[]);
+            }
+            let bytes = builder.finish().unwrap();
+            assert!(prepare(&bytes, &topic()).is_ok());
+            let failure = prepare(&bytes, &compacted).err().unwrap();
+            assert_eq!(failure.error, ErrorCode::InvalidRecord);
+            assert_eq!(failure.record_errors.len(), RECORD_FAULTS_MAX);
+            assert_eq!(failure.record_errors.iter().map(|fault| fault.index).take(3).collect::<Vec<_>>(), [1, 3, 5]);
+        }
+    }
+
+    /// A record from the year 3000 would keep its segment from ever being deleted.
+    #[test]
+    fn timestamps_out_of_the_window_are_refused() {
+        for codec in [Compression::None, Compression::Gzip] {
+            let stamped = |timestamp| {
+                let mut builder = builder(codec);
+                builder.push(timestamp, Some(b"key"), None, &[]);
+                builder.finish().unwrap()
+            };
+            let hour_ms = 3_600_000;
+            assert!(prepare(&stamped(NOW_MS + hour_ms), &topic()).is_ok());
+            let failure = prepare(&stamped(NOW_MS + hour_ms + 1), &topic()).err().unwrap();
+            assert_eq!((failure.error, failure.record_errors[0].index), (ErrorCode::InvalidTimestamp, 5));
+            assert!(prepare(&stamped(0), &topic()).is_ok(), "any age by default");
+            assert!(prepare(&stamped(NO_TIMESTAMP), &topic()).is_ok());
+            let recent = TopicConfig { timestamp_before_max_ms: 1_000, ..topic() };
+            assert_eq!(refused(&stamped(NOW_MS - 1_001), &recent), ErrorCode::InvalidTimestamp);
+            let log_append = TopicConfig { timestamp_type: TimestampType::LogAppendTime, ..recent };
+            assert!(prepare(&stamped(0), &log_append).is_ok(), "the broker sets the time");
+        }
+        let pretended = changed(Compression::Lz4, |bytes| bytes[22] |= 8);
+        assert_eq!(refused(&pretended, &topic()), ErrorCode::InvalidTimestamp);
+    }
+
+    /// Reads by time trust the maximal timestamp of each batch.
+    #[test]
+    fn a_wrong_maximal_timestamp_is_set_right() {
+        let wrong = changed(Compression::None, |bytes| bytes[35..43].copy_from_slice(&(NOW_MS - 9_000).to_be_bytes()));
+        let prepared = prepare(&wrong, &topic()).unwrap();
+        assert_eq!(prepared.header.max_timestamp, NOW_MS - 96);
+        assert_eq!(check_batch(&prepared.bytes), Ok(prepared.header));
+        let unset = changed(Compression::Snappy, |bytes| bytes[35..43].copy_from_slice(&NO_TIMESTAMP.to_be_bytes()));
+        assert_eq!(prepare(&unset, &topic()).unwrap().header.max_timestamp, NOW_MS - 96);
+    }
+
+    /// `compression.type` of the topic wins over the producer's, both ways.
+    #[test]
+    fn the_topics_codec_is_applied() {
+        for from in Compression::ALL {
+            for to in Compression::ALL {
+                let wants = TopicConfig { compression: Some(to), ..topic() };
+                let prepared = prepare(&built(from), &wants).unwrap();
+                let header = check_batch(&prepared.bytes).unwrap();
+                assert_eq!((header, header.attributes.compression()), (prepared.header, Some(to)));
+                let body = Batch::parse(&prepared.bytes).unwrap().uncompressed_body(1 << 20).unwrap().into_owned();
+                assert_eq!(Records::new(&header, &body).filter_map(Result::ok).count(), 5, "{from:?} to {to:?}");
+            }
+        }
+        let tight = TopicConfig { compression: Some(Compression::None), max_message_bytes: 150, ..topic() };
+        let repetitive = {
+            let mut builder = BatchBuilder::new(Compression::Zstd);
+            builder.push(NOW_MS, None, Some(&[7; 5_000]), &[]);
+            builder.finish().unwrap()
+        };
+        assert!(repetitive.len() <= 150);
+        assert_eq!(refused(&repetitive, &tight), ErrorCode::MessageTooLarge, "too large as the topic stores it");
+    }
+
+    /// Damage behind a right CRC comes from the client itself: it may only cost the client.
+    #[test]
+    fn damaged_compressed_records_are_refused_where_they_are_looked_at() {
+        let strict = TopicConfig { strict_validation: true, ..topic() };
+        for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+            let cut = changed(codec, |bytes| bytes[62..].fill(0x5a));
+            assert!(prepare(&cut, &topic()).is_ok(), "kept as it is, for its own consumers to judge");
+            assert_eq!(refused(&cut, &strict), ErrorCode::CorruptMessage, "{codec:?}");
+        }
+    }
 }

@@ -1,0 +1,180 @@
+//! The partitions whose home is this shard, and what the mesh may ask of them.
+//!
+//! One [`HomeShard`] per shard, for as long as the shard. Rooms: `apply` (the metadata opens, changes and drops partitions), `append` (the
+//! sequencing step), `stable` (what happens when bytes became stable, and on timeouts), `read`, `offsets`. All state is behind one
+//! `RefCell` that is borrowed for the length of a synchronous step and never across an await; replies are called when it is free again.
+
+mod append;
+mod apply;
+mod offsets;
+mod read;
+mod stable;
+
+use crate::config::TopicConfig;
+use crate::delayed_fetch::DelayedFetch;
+use crate::delayed_produce::{DelayedProduce, Done, RequestId};
+use crate::message::{ReadTicket, TopicPartition};
+use crate::partition::Partition;
+use crate::producer_state::{PartitionNumber, ProducerTable};
+pub use apply::ApplyError;
+use ringlane_log::{LogKey, LogOptions, ShardLogs};
+use ringlane_metrics::ShardMetrics;
+use ringlane_protocol::ErrorCode;
+use ringlane_runtime::Event;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub struct HomeShardOptions {
+    pub broker_id: i32,
+    pub logs: ShardLogs,
+    pub metrics: Rc<ShardMetrics>,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+    /// Idempotent producers remembered, all partitions of the shard together; beyond it the least active are forgotten.
+    pub producers_max: usize,
+    /// Appended bytes that are not yet stable; beyond it produce is refused until the disk keeps up.
+    pub unstable_bytes_max: usize,
+}
+
+impl HomeShardOptions {
+    /// Kafka's defaults, and limits for a shard of a gigabyte or so.
+    pub fn new(broker_id: i32, logs: ShardLogs, metrics: Rc<ShardMetrics>) -> HomeShardOptions {
+        HomeShardOptions {
+            broker_id,
+            logs,
+            metrics,
+            producer_id_expiration_ms: 24 * 3600 * 1000,
+            producers_max: 100_000,
+            unstable_bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// One partition as the metadata image has it.
+#[derive(Clone, Debug)]
+pub struct PartitionSpec {
+    pub at: TopicPartition,
+    pub topic: Arc<str>,
+    /// -1: none.
+    pub leader_id: i32,
+    pub leader_epoch: i32,
+    pub replicas_count: usize,
+    pub isr_count: usize,
+    pub config: Arc<TopicConfig>,
+    pub log: LogOptions,
+}
+
+/// Cheap to clone; one per shard. Every call comes from a task of the shard it was made on.
+#[derive(Clone)]
+pub struct HomeShard {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    broker_id: i32,
+    logs: ShardLogs,
+    metrics: Rc<ShardMetrics>,
+    producer_id_expiration_ms: i64,
+    unstable_bytes_max: usize,
+    /// Something with a deadline has begun to wait while nothing did.
+    produce_waits: Event,
+    state: RefCell<State>,
+}
+
+struct State {
+    partitions: HashMap<TopicPartition, Partition, BuildHasherDefault<TopicPartitionHasher>>,
+    by_log: BTreeMap<LogKey, TopicPartition>,
+    producers: ProducerTable,
+    produces: DelayedProduce,
+    fetches: DelayedFetch,
+    unstable_bytes: usize,
+    next_request: u64,
+    next_partition: u64,
+    is_closed: bool,
+}
+
+impl HomeShard {
+    pub fn new(options: HomeShardOptions) -> HomeShard {
+        let HomeShardOptions { broker_id, logs, metrics, producer_id_expiration_ms, producers_max, unstable_bytes_max } =
+            options;
+        let state = State {
+            partitions: HashMap::default(),
+            by_log: BTreeMap::new(),
+            producers: ProducerTable::new(producers_max),
+            produces: DelayedProduce::default(),
+            fetches: DelayedFetch::default(),
+            unstable_bytes: 0,
+            next_request: 0,
+            next_partition: 0,
+            is_closed: false,
+        };
+        HomeShard {
+            inner: Rc::new(Inner {
+                broker_id,
+                logs,
+                metrics,
+                producer_id_expiration_ms,
+                unstable_bytes_max,
+                produce_waits: Event::default(),
+                state: RefCell::new(state),
+            }),
+        }
+    }
+
+    /// Lets a waiting read answer now with what there is: another shard of the same fetch has enough.
+    pub fn hurry(&self, ticket: ReadTicket) {
+        self.inner.state.borrow_mut().fetches.wake_ticket(ticket);
+    }
+
+    /// Refuses what comes from now on and answers what waits. Call it when `ShardLogs::close` has made the rest stable, or instead.
+    pub fn close(&self) {
+        let done: Vec<Done> = {
+            let mut state = self.inner.state.borrow_mut();
+            state.is_closed = true;
+            state.fetches.wake_all();
+            state.produces.give_up_all(ErrorCode::NotLeaderOrFollower)
+        };
+        done.into_iter().for_each(Done::answer);
+    }
+}
+
+impl State {
+    fn new_request_id(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+
+    fn new_partition_number(&mut self) -> PartitionNumber {
+        self.next_partition += 1;
+        PartitionNumber(self.next_partition)
+    }
+}
+
+/// Topic ids are random and made by the controller, so their bytes need no further mixing, and no client can choose them.
+#[derive(Default)]
+struct TopicPartitionHasher(u64);
+
+impl Hasher for TopicPartitionHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_ne_bytes(word));
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    fn write_i32(&mut self, word: i32) {
+        self.write_u64(word as u64);
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}

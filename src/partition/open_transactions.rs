@@ -1,0 +1,63 @@
+//! Transactions that have records in a partition and no end marker yet: where the last stable offset stands still.
+//!
+//! Pure; one per partition, on its home shard. Kept from batch headers, at open and at append.
+
+use ringlane_protocol::records::BatchHeader;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub(crate) struct OpenTransactions {
+    /// First offset by producer id.
+    by_producer: BTreeMap<i64, i64>,
+}
+
+impl OpenTransactions {
+    /// Notes a batch of the log. A producer's first transactional batch opens, its marker closes.
+    pub fn note(&mut self, batch: &BatchHeader) {
+        if !batch.is_transactional() {
+            return;
+        }
+        if batch.is_control() {
+            self.by_producer.remove(&batch.producer_id);
+        } else {
+            self.by_producer.entry(batch.producer_id).or_insert(batch.base_offset);
+        }
+    }
+
+    pub fn is_open(&self, producer_id: i64) -> bool {
+        self.by_producer.contains_key(&producer_id)
+    }
+
+    /// Up to where readers of committed records may read.
+    pub fn last_stable_offset(&self, high_watermark: i64) -> i64 {
+        self.by_producer.values().copied().fold(high_watermark, i64::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_kit::produced;
+    use ringlane_protocol::records::{Attributes, Compression, TimestampType};
+
+    fn at(offset: i64, producer: i64, transactional: bool, control: bool) -> BatchHeader {
+        let attributes = Attributes::new(Compression::None, TimestampType::CreateTime, transactional, control);
+        BatchHeader { base_offset: offset, attributes, ..produced(producer, 0, 0, 1) }
+    }
+
+    /// A reader of committed records that passes an open transaction has skipped it when it commits.
+    #[test]
+    fn the_oldest_open_transaction_holds_readers_of_committed_records() {
+        let mut open = OpenTransactions::default();
+        open.note(&at(10, 1, true, false));
+        open.note(&at(11, 2, true, false));
+        open.note(&at(12, 1, true, false));
+        open.note(&at(13, 3, false, false));
+        assert_eq!((open.last_stable_offset(5), open.last_stable_offset(50)), (5, 10));
+        assert!(open.is_open(1) && !open.is_open(3));
+        open.note(&at(14, 1, true, true));
+        assert_eq!(open.last_stable_offset(50), 11);
+        open.note(&at(15, 2, true, true));
+        assert_eq!(open.last_stable_offset(50), 50);
+    }
+}

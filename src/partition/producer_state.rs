@@ -1,0 +1,381 @@
+//! What a shard remembers of idempotent producers (KIP-98): per partition and producer id the epoch and the last five batches, so that a
+//! batch that is sent again is answered with the offset it already has.
+//!
+//! Pure; lives on the home shard. The sequencing step checks, then notes what it appended; opening a log replays its headers. Bounded:
+//! clients choose producer ids, so the table forgets the least active ones, as if they had expired.
+
+use ringlane_protocol::ErrorCode;
+use ringlane_protocol::records::{BatchHeader, NO_PRODUCER_EPOCH, NO_SEQUENCE, sequence_after};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Batches remembered per producer: librdkafka and Java keep at most five requests in flight (KIP-98, KAFKA-5494).
+const BATCHES_KEPT: usize = 5;
+
+/// Names a partition inside its shard; never used again while the shard runs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct PartitionNumber(pub u64);
+
+type Key = (PartitionNumber, i64);
+
+/// All producers of one shard.
+pub(crate) struct ProducerTable {
+    producers: BTreeMap<Key, Producer>,
+    /// Every key of `producers` once. A hand goes round (second chance): who was active since it last came by stays.
+    clock: VecDeque<Key>,
+    producers_max: usize,
+}
+
+struct Producer {
+    epoch: i16,
+    batches: Batches,
+    active_ms: i64,
+    /// Active since the clock's hand came by.
+    touched: bool,
+}
+
+/// What to do with a produced batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Append,
+    /// Appended before: answer with this.
+    Duplicate(Appended),
+    Refuse(ErrorCode, String),
+}
+
+/// Where and when a remembered batch was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub base_offset: i64,
+    pub last_offset: i64,
+    pub max_timestamp: i64,
+}
+
+impl ProducerTable {
+    pub fn new(producers_max: usize) -> ProducerTable {
+        // Grown once, as untouched address space, so that no append ever pays for a growth.
+        ProducerTable { producers: BTreeMap::new(), clock: VecDeque::with_capacity(producers_max), producers_max }
+    }
+
+    pub fn len(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Judges a batch from a client. Changes nothing: the append may still fail.
+    pub fn check(&self, partition: PartitionNumber, batch: &BatchHeader) -> Verdict {
+        match self.producers.get(&(partition, batch.producer_id)) {
+            // Expired, forgotten, or its records are deleted: any sequence is a beginning.
+            None => Verdict::Append,
+            Some(producer) => producer.check(batch),
+        }
+    }
+
+    /// Notes a batch of the log: just appended, or found at open. `batch` has its final offsets.
+    pub fn note(&mut self, partition: PartitionNumber, batch: &BatchHeader, now_ms: i64) {
+        let key = (partition, batch.producer_id);
+        if let Some(producer) = self.producers.get_mut(&key) {
+            producer.note(batch, now_ms);
+            return;
+        }
+        if self.producers.len() >= self.producers_max {
+            self.forget_least_active();
+        }
+        let mut producer =
+            Producer { epoch: NO_PRODUCER_EPOCH, batches: Batches::default(), active_ms: now_ms, touched: false };
+        producer.note(batch, now_ms);
+        // A first batch is no activity yet: who never sends a second one goes first.
+        producer.touched = false;
+        self.producers.insert(key, producer);
+        self.clock.push_back(key);
+    }
+
+    /// Forgets whom nobody heard of for `expiration_ms` among the next `count` producers, so that the caller can do it in slices.
+    pub fn expire_some(&mut self, count: usize, now_ms: i64, expiration_ms: i64) {
+        for _ in 0..count.min(self.clock.len()) {
+            let Some(key) = self.clock.pop_front() else { return };
+            match self.producers.get(&key) {
+                Some(producer) if now_ms.saturating_sub(producer.active_ms) < expiration_ms => {
+                    self.clock.push_back(key)
+                }
+                _ => drop(self.producers.remove(&key)),
+            }
+        }
+    }
+
+    /// Forgets the producers of a partition that is closed.
+    pub fn forget_partition(&mut self, partition: PartitionNumber) {
+        let of_partition = (partition, i64::MIN)..=(partition, i64::MAX);
+        if self.producers.range(of_partition).next().is_none() {
+            return;
+        }
+        self.producers.retain(|(other, _), _| *other != partition);
+        self.clock.retain(|(other, _)| *other != partition);
+    }
+
+    fn forget_least_active(&mut self) {
+        while let Some(key) = self.clock.pop_front() {
+            match self.producers.get_mut(&key) {
+                Some(producer) if producer.touched => {
+                    producer.touched = false;
+                    self.clock.push_back(key);
+                }
+                _ => {
+                    self.producers.remove(&key);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Producer {
+    fn check(&self, batch: &BatchHeader) -> Verdict {
+        let (epoch, first) = (batch.producer_epoch, batch.base_sequence);
+        if epoch == self.epoch
+            && let Some(appended) = self.batches.find(first, batch.last_sequence())
+        {
+            return Verdict::Duplicate(appended);
+        }
+        let who = format_args!("producer {} with epoch {epoch}", batch.producer_id);
+        if epoch < self.epoch {
+            return Verdict::Refuse(
+                ErrorCode::InvalidProducerEpoch,
+                format!("{who}: epoch {} was seen before", self.epoch),
+            );
+        }
+        let expected = if epoch > self.epoch { 0 } else { self.batches.next_sequence() };
+        if first != expected && self.epoch != NO_PRODUCER_EPOCH {
+            let message = format!("{who} sent sequence {first}, {expected} was expected");
+            return Verdict::Refuse(ErrorCode::OutOfOrderSequenceNumber, message);
+        }
+        Verdict::Append
+    }
+
+    fn note(&mut self, batch: &BatchHeader, now_ms: i64) {
+        if batch.producer_epoch != self.epoch {
+            self.epoch = batch.producer_epoch;
+            self.batches = Batches::default();
+        }
+        // Markers carry no sequence: they only tell the epoch.
+        if batch.base_sequence != NO_SEQUENCE {
+            self.batches.push(Kept {
+                last_sequence: batch.last_sequence(),
+                offset_delta: batch.last_offset_delta,
+                last_offset: batch.last_offset(),
+                max_timestamp: batch.max_timestamp,
+            });
+        }
+        self.active_ms = self.active_ms.max(now_ms);
+        self.touched = true;
+    }
+}
+
+/// The last batches of one producer and epoch, in place: a producer costs one allocation-free entry.
+#[derive(Default)]
+struct Batches {
+    kept: [Kept; BATCHES_KEPT],
+    count: u8,
+    /// Where the next one goes.
+    next: u8,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Kept {
+    last_sequence: i32,
+    offset_delta: i32,
+    last_offset: i64,
+    max_timestamp: i64,
+}
+
+impl Kept {
+    fn first_sequence(&self) -> i32 {
+        sequence_after(self.last_sequence, -self.offset_delta)
+    }
+}
+
+impl Batches {
+    fn push(&mut self, batch: Kept) {
+        self.kept[usize::from(self.next)] = batch;
+        self.next = (self.next + 1) % BATCHES_KEPT as u8;
+        self.count = (self.count + 1).min(BATCHES_KEPT as u8);
+    }
+
+    fn find(&self, first: i32, last: i32) -> Option<Appended> {
+        let mut kept = self.kept[..usize::from(self.count)].iter();
+        let found = kept.find(|kept| kept.last_sequence == last && kept.first_sequence() == first)?;
+        Some(Appended {
+            base_offset: found.last_offset - i64::from(found.offset_delta),
+            last_offset: found.last_offset,
+            max_timestamp: found.max_timestamp,
+        })
+    }
+
+    fn next_sequence(&self) -> i32 {
+        match self.count {
+            0 => 0,
+            _ => {
+                let last = (usize::from(self.next) + BATCHES_KEPT - 1) % BATCHES_KEPT;
+                sequence_after(self.kept[last].last_sequence, 1)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_kit::{Random, produced};
+
+    const HERE: PartitionNumber = PartitionNumber(1);
+
+    fn table() -> ProducerTable {
+        ProducerTable::new(1_000)
+    }
+
+    /// Appends if allowed; returns the verdict.
+    fn send(table: &mut ProducerTable, offset: i64, batch: BatchHeader) -> Verdict {
+        let verdict = table.check(HERE, &batch);
+        if verdict == Verdict::Append {
+            table.note(HERE, &BatchHeader { base_offset: offset, ..batch }, 0);
+        }
+        verdict
+    }
+
+    fn refused(verdict: Verdict) -> ErrorCode {
+        match verdict {
+            Verdict::Refuse(error, _) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The client's answer got lost and it sends again: stored twice, every consumer would see the records twice.
+    #[test]
+    fn a_repeated_batch_is_answered_with_its_first_offset() {
+        let mut table = table();
+        for i in 0..7 {
+            assert_eq!(send(&mut table, 100 + 10 * i, produced(5, 0, 10 * i as i32, 10)), Verdict::Append);
+        }
+        for i in 2..7 {
+            let Verdict::Duplicate(appended) = send(&mut table, 999, produced(5, 0, 10 * i as i32, 10)) else {
+                panic!("batch {i} was not recognised")
+            };
+            assert_eq!((appended.base_offset, appended.last_offset), (100 + 10 * i, 109 + 10 * i));
+        }
+        // Older than five batches: not known to be stored, so not accepted (46 is not used any more).
+        assert_eq!(refused(send(&mut table, 999, produced(5, 0, 10, 10))), ErrorCode::OutOfOrderSequenceNumber);
+        // The same first sequence with another count is another batch.
+        assert_eq!(refused(send(&mut table, 999, produced(5, 0, 60, 9))), ErrorCode::OutOfOrderSequenceNumber);
+    }
+
+    /// A gap means that a batch in between was lost or is still on its way: accepting the later one would reorder records.
+    #[test]
+    fn gaps_are_refused_and_sequences_wrap() {
+        let mut table = table();
+        assert_eq!(send(&mut table, 0, produced(5, 0, i32::MAX - 1, 2)), Verdict::Append, "unknown: anything goes");
+        assert_eq!(refused(send(&mut table, 2, produced(5, 0, 1, 1))), ErrorCode::OutOfOrderSequenceNumber);
+        assert_eq!(send(&mut table, 2, produced(5, 0, 0, 3)), Verdict::Append, "MAX is followed by 0");
+        assert_eq!(send(&mut table, 5, produced(5, 0, 3, 1)), Verdict::Append);
+        assert!(matches!(send(&mut table, 5, produced(5, 0, i32::MAX - 1, 2)), Verdict::Duplicate(_)));
+    }
+
+    /// A zombie with an old epoch must not write between its successor's batches.
+    #[test]
+    fn a_later_epoch_begins_at_zero_and_shuts_out_the_earlier() {
+        let mut table = table();
+        assert_eq!(send(&mut table, 0, produced(5, 3, 7, 1)), Verdict::Append);
+        assert_eq!(refused(send(&mut table, 1, produced(5, 4, 8, 1))), ErrorCode::OutOfOrderSequenceNumber);
+        assert_eq!(send(&mut table, 1, produced(5, 4, 0, 1)), Verdict::Append);
+        assert_eq!(refused(send(&mut table, 2, produced(5, 3, 8, 1))), ErrorCode::InvalidProducerEpoch);
+        assert_eq!(
+            refused(send(&mut table, 2, produced(5, 3, 7, 1))),
+            ErrorCode::InvalidProducerEpoch,
+            "not a duplicate now"
+        );
+    }
+
+    /// Anyone who can produce can invent producer ids; the memory for them must not grow, and busy producers must keep theirs.
+    #[test]
+    fn invented_producer_ids_do_not_push_out_a_busy_producer() {
+        let mut table = ProducerTable::new(100);
+        for i in 0..10_000 {
+            if i % 50 == 0 {
+                assert_eq!(send(&mut table, i, produced(7, 0, (i / 50) as i32, 1)), Verdict::Append);
+            }
+            table.note(HERE, &produced(1_000 + i, 0, 0, 1), 0);
+            assert!(table.len() <= 100 && table.clock.len() == table.len());
+        }
+        assert_eq!(refused(table.check(HERE, &produced(7, 0, 5_000, 1))), ErrorCode::OutOfOrderSequenceNumber);
+    }
+
+    /// Without expiry a table full of producers that will never come back stays full.
+    #[test]
+    fn silent_producers_expire_and_closed_partitions_are_forgotten() {
+        let mut table = table();
+        table.note(HERE, &produced(1, 0, 0, 1), 1_000);
+        table.note(HERE, &produced(2, 0, 0, 1), 5_000);
+        table.note(PartitionNumber(2), &produced(1, 0, 0, 1), 1_000);
+        table.forget_partition(PartitionNumber(2));
+        assert_eq!((table.len(), table.clock.len()), (2, 2));
+        table.expire_some(10, 6_000, 5_000);
+        assert_eq!((table.len(), table.clock.len()), (1, 1));
+        assert_eq!(
+            table.check(HERE, &produced(1, 0, 77, 1)),
+            Verdict::Append,
+            "forgotten: any sequence is a beginning"
+        );
+    }
+
+    /// The rules once more, as plainly as they can be said: all batches in a list, looked at from the end.
+    #[test]
+    fn agrees_with_a_list_of_all_batches() {
+        for seed in 0..300 {
+            let mut random = Random::new(seed);
+            let mut table = table();
+            let mut stored: Vec<BatchHeader> = Vec::new();
+            for step in 0..200 {
+                let producer = random.below(3) as i64;
+                let last = stored.iter().rev().find(|batch| batch.producer_id == producer);
+                let epoch = last.map_or(0, |last| last.producer_epoch) + [0, 0, 0, 0, 0, 0, 1, -1][random.below(8)];
+                let count = 1 + random.below(3) as i32;
+                let next = last.map_or(0, |last| sequence_after(last.last_sequence(), 1));
+                let first =
+                    [next, next, next, 0, sequence_after(next, -count), sequence_after(next, -2)][random.below(6)];
+                let batch = produced(producer, epoch.max(0), first, count);
+
+                let of_epoch: Vec<_> = stored
+                    .iter()
+                    .rev()
+                    .filter(|other| other.producer_id == producer)
+                    .take_while(|other| other.producer_epoch == batch.producer_epoch)
+                    .collect();
+                let expected = match last {
+                    None => "append",
+                    Some(last) => {
+                        let is_same = |other: &&&BatchHeader| {
+                            other.base_sequence == first && other.last_sequence() == batch.last_sequence()
+                        };
+                        if of_epoch.iter().take(5).find(is_same).is_some() {
+                            "duplicate"
+                        } else if batch.producer_epoch < last.producer_epoch {
+                            "fenced"
+                        } else if first == (if batch.producer_epoch > last.producer_epoch { 0 } else { next }) {
+                            "append"
+                        } else {
+                            "out of order"
+                        }
+                    }
+                };
+                let offset = stored.last().map_or(0, BatchHeader::next_offset);
+                let actual = match send(&mut table, offset, batch) {
+                    Verdict::Append => "append",
+                    Verdict::Duplicate(_) => "duplicate",
+                    Verdict::Refuse(ErrorCode::InvalidProducerEpoch, _) => "fenced",
+                    Verdict::Refuse(..) => "out of order",
+                };
+                assert_eq!(actual, expected, "seed {seed}, step {step}");
+                if actual == "append" {
+                    stored.push(BatchHeader { base_offset: offset, ..batch });
+                }
+            }
+        }
+    }
+}
