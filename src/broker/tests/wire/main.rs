@@ -1,0 +1,9 @@
+//! The broker seen from the wire: raw frames from a simulated client to a whole simulated broker. One story each; time is virtual, so waiting
+//! for a timeout costs nothing.
+
+mod apis;
+mod bad_input;
+mod bad_records;
+mod fetches;
+mod kit;
+mod order;
