@@ -92,6 +92,11 @@ impl BrokerConfig {
         self.memory_share(READS_PERCENT)
     }
 
+    /// Bytes of buffers that one shard keeps for the next use.
+    pub fn pool_bytes_per_shard(&self) -> usize {
+        self.memory_share(REQUESTS_PERCENT + WRITES_PERCENT + READS_PERCENT)
+    }
+
     fn memory_share(&self, percent: usize) -> usize {
         self.memory_shard_bytes / 100 * percent
     }

@@ -34,6 +34,8 @@ pub struct Notes {
     pub ignored: Vec<String>,
     /// Those among them whose absence leaves the broker open to everybody.
     pub ignored_guards: Vec<String>,
+    /// Variables with our prefix that are no key. Not an error: Kubernetes sets `RINGLANE_PORT` for a service named ringlane.
+    pub unknown_variables: Vec<String>,
 }
 
 /// Collects settings from the weakest source to the strongest, and all that is wrong with them.
@@ -41,6 +43,7 @@ pub struct Notes {
 pub struct Builder {
     set: BTreeMap<&'static str, String>,
     ignored: BTreeMap<String, String>,
+    unknown_variables: Vec<String>,
     errors: Vec<ConfigError>,
 }
 
@@ -56,8 +59,12 @@ impl Builder {
     /// Environment variables; those without the prefix are not ours.
     pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Builder {
         for (name, value) in variables {
-            if let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-                self.take(&key.to_ascii_lowercase().replace('_', "."), &value, &format!("environment {name}: "));
+            let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            let key = key.to_ascii_lowercase().replace('_', ".");
+            if broker_key(&key).is_some() || is_ignored(&key) {
+                self.take(&key, &value, "");
+            } else {
+                self.unknown_variables.push(name);
             }
         }
         self
@@ -92,7 +99,11 @@ impl Builder {
             set_topic_defaults(&mut config.topic_defaults, &config.set);
             self.errors.extend(check_together(&config.broker));
         }
-        if self.errors.is_empty() { Ok((config, notes(self.ignored))) } else { Err(self.errors) }
+        if self.errors.is_empty() {
+            Ok((config, notes(self.ignored, self.unknown_variables)))
+        } else {
+            Err(self.errors)
+        }
     }
 
     fn take(&mut self, key: &str, value: &str, from: &str) {
@@ -191,11 +202,11 @@ fn check_together(broker: &BrokerConfig) -> Vec<ConfigError> {
     wrong
 }
 
-fn notes(ignored: BTreeMap<String, String>) -> Notes {
+fn notes(ignored: BTreeMap<String, String>, unknown_variables: Vec<String>) -> Notes {
     let ignored_guards = ignored
         .iter()
         .filter(|(name, value)| is_guard(name) && !value.is_empty())
         .map(|(name, _)| name.clone())
         .collect();
-    Notes { ignored: ignored.into_keys().collect(), ignored_guards }
+    Notes { ignored: ignored.into_keys().collect(), ignored_guards, unknown_variables }
 }

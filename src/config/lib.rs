@@ -20,9 +20,9 @@ mod topic;
 mod value;
 
 pub use broker::{BROKER_ROWS, BrokerConfig};
-pub use builder::{Builder, ConfigError, Notes};
+pub use builder::{Builder, ConfigError, ENVIRONMENT_PREFIX, Notes};
 pub use describe::{Described, Source, Synonym};
-pub use listener::{Endpoint, Protocol};
+pub use listener::Endpoint;
 pub use reference::reference_page;
 pub use row::{Change, Importance, Kind, Row, Synonyms, Valid};
 pub use topic::{TOPIC_ROWS, TopicConfig};

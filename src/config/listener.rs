@@ -10,12 +10,6 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// What a listener speaks (`listener.security.protocol.map`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protocol {
-    Plaintext,
-}
-
 impl Endpoint {
     /// `NAME://HOST:PORT`, `HOST:PORT` and `:PORT`; a host with colons stands in brackets.
     pub fn parse(text: &str) -> Result<Endpoint, String> {

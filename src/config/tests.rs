@@ -48,8 +48,9 @@ fn every_topic_key_of_kafka_is_there() {
 /// The stronger source must win, or an `-o` on the command line silently does nothing.
 #[test]
 fn the_command_line_beats_the_environment_beats_the_file() {
-    let environment = [("RINGLANE_NUM_PARTITIONS", "2"), ("RINGLANE_NODE_ID", "2"), ("HOME", "/root")];
-    let (config, _) = Config::builder()
+    let environment =
+        [("RINGLANE_NUM_PARTITIONS", "2"), ("RINGLANE_NODE_ID", "2"), ("RINGLANE_PORT", "tcp://1"), ("HOME", "/root")];
+    let (config, notes) = Config::builder()
         .properties("num.partitions=1\nnode.id=1\nfetch.max.bytes=2048", "file")
         .environment(environment.map(|(name, value)| (name.to_owned(), value.to_owned())))
         .setting("num.partitions=3")
@@ -57,6 +58,7 @@ fn the_command_line_beats_the_environment_beats_the_file() {
         .unwrap();
     let broker = &config.broker;
     assert_eq!((broker.num_partitions, broker.node_id, broker.fetch_max_bytes), (3, 2, 2048));
+    assert_eq!(notes.unknown_variables, ["RINGLANE_PORT"]);
 }
 
 /// Kafka gives retention three names in three units; the finer one counts whatever the order in the file.
