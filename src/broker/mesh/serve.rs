@@ -53,8 +53,9 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
         }
         ShardRequest::EpochEnds(request) => reply.send(ShardReply::EpochEnds(shard.home.epoch_ends(request))),
         ShardRequest::Read(request) => {
-            let home = shard.home.clone();
-            start("read", async move { reply.send(ShardReply::Read(home.read(request).await)) });
+            // Decided now, so that a `Hurry` right behind it finds the read waiting.
+            let reading = shard.home.read(request);
+            start("read", async move { reply.send(ShardReply::Read(reading.await)) });
         }
         ShardRequest::Offsets(request) => {
             let home = shard.home.clone();
