@@ -71,7 +71,7 @@ impl Inner {
             Ok(batch) => batch,
             Err(failure) => return self.refused(failure),
         };
-        if *unstable_bytes > self.unstable_bytes_max {
+        if *unstable_bytes > 0 && *unstable_bytes + batch.bytes.len() > self.unstable_bytes_max {
             let message = format!("{unstable_bytes} bytes wait for the disk, which does not keep up");
             return self.refused(AppendFailure::new(ErrorCode::KafkaStorageError, message));
         }
