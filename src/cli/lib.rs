@@ -5,17 +5,22 @@
 //! script reads goes to standard output, everything else to standard error.
 
 mod args;
+mod commands;
 mod config;
 mod cores;
 mod exit;
 mod logs;
 mod server;
+mod shard;
+mod table;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Format, LogArgs};
+use crate::commands::{consume, produce, topic};
+use crate::exit::Failed;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -25,7 +30,15 @@ pub fn main() -> ExitCode {
     };
     let done = match args.command {
         Command::Server(args) => server::run(args),
+        Command::Topic(command) => client_logs().and_then(|()| topic::run(command)),
+        Command::Produce(args) => client_logs().and_then(|()| produce::run(args)),
+        Command::Consume(args) => client_logs().and_then(|()| consume::run(args)),
         Command::Config(args) => config::run(args),
     };
     exit::code(done)
+}
+
+/// A command's results are what matters: its log says only what went wrong on the way.
+fn client_logs() -> Result<(), Failed> {
+    logs::start(&LogArgs { levels: "error".to_owned(), format: Format::Text })
 }

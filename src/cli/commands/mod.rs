@@ -1,0 +1,5 @@
+//! The commands that are clients of a broker.
+
+pub mod consume;
+pub mod produce;
+pub mod topic;
