@@ -17,7 +17,7 @@ use ringlane_metadata::{ControllerReply, ControllerRequest, Image, Partition, Re
 use ringlane_metrics::{ShardMetrics, Snapshot};
 use ringlane_partition::{HomeShard, HomeShardOptions, PartitionSpec, ReadTicket, TopicConfig, TopicPartition};
 use ringlane_protocol::{ErrorCode, TopicId, Writer};
-use ringlane_runtime::{Budget, Event, MeshEnd, Permit, ShardId, Task, shard, shard_count, spawn};
+use ringlane_runtime::{Budget, Event, MeshEnd, Permit, ShardId, Task, counters, shard, shard_count, spawn};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -106,7 +106,8 @@ impl Shard {
         let home = HomeShard::new(HomeShardOptions {
             producer_id_expiration_ms: broker.producer_id_expiration_ms,
             producers_max: broker.shard_producers_max,
-            unstable_bytes_max: broker.tail_bytes_per_shard(),
+            // What every connection shard may have admitted, and again as much from requests that timed out meanwhile.
+            unstable_bytes_max: 2 * shards * broker.request_bytes_per_shard(shards),
             ..HomeShardOptions::new(opening.identity.node_id, logs.clone(), metrics.clone())
         });
         let sessions_max = broker.max_incremental_fetch_session_cache_slots.div_ceil(shards);
@@ -280,6 +281,19 @@ impl Shard {
     pub fn snapshot(&self) -> Snapshot {
         self.metrics.request_bytes_held.set(self.request_budget.used_bytes() as i64);
         self.metrics.fetch_sessions.set(self.sessions.borrow().len() as i64);
+        let machine = counters();
+        for (gauge, value) in [
+            (&self.metrics.ring_enters, machine.ring_enters),
+            (&self.metrics.ring_wakes, machine.ring_wakes),
+            (&self.metrics.pool_used_bytes, machine.pool_used_bytes),
+            (&self.metrics.pool_slab_bytes, machine.pool_slab_bytes),
+            (&self.metrics.pool_misses, machine.pool_misses),
+            (&self.metrics.stall_max_ms, machine.shard_stall_max_ms),
+            (&self.metrics.stalls, machine.shard_stalls),
+            (&self.metrics.tasks_failed, machine.task_panics),
+        ] {
+            gauge.set(value as i64);
+        }
         self.metrics.snapshot()
     }
 

@@ -13,7 +13,7 @@ table! {
     BrokerConfig, BROKER_ROWS;
 
     advertised_listeners: Vec<Endpoint> = "advertised.listeners", List, Some(""), Any, High, Restart, &[],
-        "Addresses that clients are told to connect to: NAME://HOST:PORT,... Unset: those of listeners.";
+        "Addresses that clients are told to connect to: NAME://HOST:PORT,... Unset: the address at which each client has reached the broker.";
     auto_create_topics_enable: bool = "auto.create.topics.enable", Boolean, Some("true"), Any, High, Restart, &[],
         "Whether a topic is created when a client first asks for it.";
     broker_rack: Option<String> = "broker.rack", String, None, Any, Medium, Restart, &[],
@@ -64,11 +64,6 @@ table! {
 }
 
 impl BrokerConfig {
-    /// What clients are told, one for each listener.
-    pub fn advertised(&self) -> &[Endpoint] {
-        if self.advertised_listeners.is_empty() { &self.listeners } else { &self.advertised_listeners }
-    }
-
     /// Bytes of requests that one of `shards` shards may hold.
     pub fn request_bytes_per_shard(&self, shards: usize) -> usize {
         match usize::try_from(self.queued_max_request_bytes) {

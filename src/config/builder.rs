@@ -186,7 +186,7 @@ fn check_together(broker: &BrokerConfig) -> Vec<ConfigError> {
     if broker.listeners.is_empty() {
         no("listeners is empty: give at least one PLAINTEXT://HOST:PORT".to_owned());
     }
-    for advertised in broker.advertised() {
+    for advertised in &broker.advertised_listeners {
         if advertised.host == "0.0.0.0" || advertised.host == "::" {
             no(format!(
                 "clients cannot connect to {advertised}: set advertised.listeners to an address that they can reach"

@@ -129,7 +129,7 @@ fn every_wrong_value_is_named_with_what_is_expected() {
 #[test]
 fn listeners_that_cannot_work_are_refused() {
     let cases = [
-        ("listeners=PLAINTEXT://0.0.0.0:9092", "set advertised.listeners"),
+        ("advertised.listeners=PLAINTEXT://0.0.0.0:9092", "set advertised.listeners"),
         ("listeners=SSL://127.0.0.1:9093", "TLS and SASL are not supported"),
         ("listeners=", "listeners is empty"),
         ("listeners=PLAINTEXT://127.0.0.1", "expected NAME://HOST:PORT"),

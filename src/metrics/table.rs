@@ -130,8 +130,14 @@ metrics! {
     lane_depth_max: Gauge, "lane_depth_max", Count, "Most requests seen waiting in a lane to the shard.";
     lane_credit_waits: Counter, "lane_credit_waits_total", Count, "Requests to other shards that waited for a credit.";
     stall_max_ms: Gauge, "stall_max_ms", Milliseconds, "Longest time that the shard did not answer its watchdog.";
-    stalls: Counter, "stalls_total", Count, "Times that the shard did not answer its watchdog for 100 ms.";
-    tasks_failed: Counter, "tasks_failed_total", Count, "Tasks that ended with a panic.";
+    stalls: Gauge, "stalls", Count, "Times that the shard did not answer its watchdog for 100 ms.";
+    tasks_failed: Gauge, "tasks_failed", Count, "Tasks that ended with a panic.";
+
+    ring_enters: Gauge, "ring_enters", Count, "System calls that submitted operations or fetched completions.";
+    ring_wakes: Gauge, "ring_wakes", Count, "Times that a completion woke the sleeping shard.";
+    pool_used_bytes: Gauge, "pool_used_bytes", Bytes, "Bytes of pooled memory in use, by size class.";
+    pool_slab_bytes: Gauge, "pool_slab_bytes", Bytes, "Bytes that the pool has taken from the kernel.";
+    pool_misses: Gauge, "pool_misses", Count, "Buffers that came from the allocator because the pool was full.";
 
     metadata_entries: Counter, "metadata_entries_total", Count, "Entries applied from the metadata log.";
     metadata_write_us: Histogram, "metadata_write_duration_us", Microseconds, "Duration of writes to the metadata log.";

@@ -41,19 +41,22 @@ pub async fn run(
     config: Arc<Config>,
     mesh: Lanes,
     counts: ConnectionCounts,
-    ready: impl FnOnce(Result<Serving, StartError>),
+    mut report: impl FnMut(Result<Serving, StartError>),
 ) {
     let mut broker = match start(config, mesh.clone(), counts).await {
         Ok(broker) => broker,
         Err(message) => {
             stop_others(&mesh).await;
-            return ready(Err(StartError(message)));
+            return report(Err(StartError(message)));
         }
     };
     broker.accept();
-    ready(Ok(broker.serving()));
-    broker.serve().await;
+    report(Ok(broker.serving()));
+    let served = broker.serve().await;
     broker.stop().await;
+    if let Err(message) = served {
+        report(Err(StartError(message)));
+    }
 }
 
 async fn start(config: Arc<Config>, mesh: Lanes, counts: ConnectionCounts) -> Result<Broker, String> {
@@ -185,14 +188,14 @@ impl Broker {
         }
     }
 
-    /// Until it is time to stop.
-    async fn serve(&self) {
+    /// Until it is time to stop, or something broke that it cannot go on without.
+    async fn serve(&self) -> Result<(), String> {
         let mut failed = pin!(self.metadata.failed());
         loop {
             match select(pin!(next_signal()), failed.as_mut()).await {
                 Either::Left((Signal::Stop, _)) => {
                     tracing::info!("stopping: asked to");
-                    return;
+                    return Ok(());
                 }
                 Either::Left((Signal::Report, _)) => report::print(&self.shard).await,
                 Either::Left((Signal::Reload, _)) => {
@@ -200,7 +203,7 @@ impl Broker {
                 }
                 Either::Right((message, _)) => {
                     tracing::error!("stopping: {message}");
-                    return;
+                    return Err(message);
                 }
             }
         }

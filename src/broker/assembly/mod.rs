@@ -26,26 +26,26 @@ pub struct Serving {
     pub listeners: Vec<(String, SocketAddr)>,
 }
 
-/// Why the broker cannot start. The message stands alone: what was asked, what was found, how to fix it.
+/// Why the broker cannot start, or go on. The message stands alone: what was asked, what was found, how to fix it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
 
 /// The shards of one broker, in shard order; give them to `ringlane_runtime::ring::run` or to a simulated node.
 ///
-/// `ready` is called once, on shard 0: when every listener accepts, or when the start failed (then all shards end). The shards end after
-/// `Signal::Stop`, with everything written.
+/// `report` is called on shard 0: once when every listener accepts; with an error when the start failed, or when the broker has had to stop
+/// by itself. The shards end after an error, or after `Signal::Stop`, with everything written.
 pub fn shard_mains(
     config: Arc<Config>,
     shards: usize,
-    ready: impl FnOnce(Result<Serving, StartError>) + Send + 'static,
+    report: impl FnMut(Result<Serving, StartError>) + Send + 'static,
 ) -> Vec<ShardMain> {
     let counts = ConnectionCounts::new(shards);
     let mut ends = Mesh::build(shards, CREDITS_PER_LANE).into_iter();
     let mut mains: Vec<ShardMain> = Vec::with_capacity(shards);
     if let Some(mesh) = ends.next() {
         let (config, counts) = (config.clone(), counts.clone());
-        mains.push(Box::new(move || Box::pin(lead::run(config, mesh, counts, ready))));
+        mains.push(Box::new(move || Box::pin(lead::run(config, mesh, counts, report))));
     }
     for mesh in ends {
         let (config, counts) = (config.clone(), counts.clone());

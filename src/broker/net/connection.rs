@@ -25,7 +25,10 @@ impl Deadline {
         Deadline(Cell::new(now() + time))
     }
     pub fn set_within(&self, time: Duration) {
-        self.0.set(now() + time);
+        self.set(now() + time);
+    }
+    pub fn set(&self, at: Instant) {
+        self.0.set(at);
     }
     pub fn has_passed(&self, now: Instant) -> bool {
         self.0.get() < now
@@ -60,8 +63,6 @@ impl Connection {
             idle_max,
             shard: shard.clone(),
         });
-        shard.metrics.connections.increment();
-        shard.metrics.connections_accepted.increment();
         let place = shard.connections.enter(connection.clone());
         let sending = spawn("connection send", send(connection.clone()));
         match receive(&connection).await {
@@ -75,8 +76,6 @@ impl Connection {
         // The send task ends by itself: the queue is closed and the socket shut down. Its failure was logged where it happened.
         let _ = sending.await;
         drop((place, from));
-        shard.counts.give_back(shard.id);
-        shard.metrics.connections.decrement();
     }
 
     /// Ends both tasks. Idempotent.
@@ -107,7 +106,12 @@ async fn receive(connection: &Rc<Connection>) -> Ended {
             Ok(frame) => frame,
             Err(ended) => return ended,
         };
-        connection.deadline.set_within(connection.idle_max);
+        if shard.connections.is_stopping() {
+            return Ended::Refused(CloseReason::Stopping);
+        }
+        let arrival = now();
+        connection.deadline.set(arrival + connection.idle_max);
+        connection.responses.set_arrival(arrival);
         shard.metrics.socket_bytes_in.add(frame.bytes.len() as u64);
         if let Err(reason) = api::dispatch(connection, frame).await {
             return Ended::Refused(reason);
@@ -118,7 +122,9 @@ async fn receive(connection: &Rc<Connection>) -> Ended {
 }
 
 async fn send(connection: Rc<Connection>) {
-    while let Some(outgoing) = connection.responses.next().await {
+    let metrics = &connection.shard.metrics;
+    let leaves = |arrival: Instant| metrics.request_us.record(arrival.elapsed().as_micros() as u64);
+    while let Some(outgoing) = connection.responses.next(leaves).await {
         if outgoing.bytes > 0 {
             if let Err(error) = connection.stream.send_all(outgoing.parts).await {
                 tracing::debug!(peer = %connection.peer, %error, "send failed");
@@ -126,11 +132,11 @@ async fn send(connection: Rc<Connection>) {
             }
             connection.deadline.set_within(connection.idle_max);
             connection.responses.sent(outgoing.bytes);
-            connection.shard.metrics.socket_bytes_out.add(outgoing.bytes as u64);
-            connection.shard.metrics.socket_sends.increment();
+            metrics.socket_bytes_out.add(outgoing.bytes as u64);
+            metrics.socket_sends.increment();
         }
         if let Some(reason) = outgoing.close {
-            connection.shard.metrics.connections_closed_by_us.increment();
+            metrics.connections_closed_by_us.increment();
             connection.shard.refusals.report(connection.peer, &reason);
             break;
         }

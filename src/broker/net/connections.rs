@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use ringlane_runtime::{ShardId, now, sleep};
 use slab::Slab;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,26 +39,31 @@ impl ConnectionCounts {
 /// The table. One per shard.
 #[derive(Default)]
 pub struct Connections {
-    open: Rc<RefCell<Slab<Rc<Connection>>>>,
+    open: RefCell<Slab<Rc<Connection>>>,
+    is_stopping: Cell<bool>,
 }
 
-/// A connection's entry in the table; leaves it on drop.
+/// A connection's entry in the table, and in all counts. Leaves them on drop, however the connection ends.
 pub struct Place {
-    open: Rc<RefCell<Slab<Rc<Connection>>>>,
+    connection: Rc<Connection>,
     key: usize,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let connection = self.open.borrow_mut().remove(self.key);
-        drop(connection);
+        let shard = &self.connection.shard;
+        drop(shard.connections.open.borrow_mut().remove(self.key));
+        shard.counts.give_back(shard.id);
+        shard.metrics.connections.decrement();
     }
 }
 
 impl Connections {
     pub fn enter(&self, connection: Rc<Connection>) -> Place {
-        let key = self.open.borrow_mut().insert(connection);
-        Place { open: self.open.clone(), key }
+        connection.shard.metrics.connections.increment();
+        connection.shard.metrics.connections_accepted.increment();
+        let key = self.open.borrow_mut().insert(connection.clone());
+        Place { connection, key }
     }
 
     pub fn len(&self) -> usize {
@@ -74,8 +79,14 @@ impl Connections {
         }
     }
 
-    /// Stops reading everywhere, lets answers under way leave for at most `grace`, then closes.
+    /// No request is taken any more.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.get()
+    }
+
+    /// Takes no more requests, lets answers under way leave for at most `grace`, then closes.
     pub async fn stop(&self, grace: Duration) {
+        self.is_stopping.set(true);
         let began = now();
         while began.elapsed() < grace {
             self.close_where(|connection| connection.responses.is_idle());

@@ -6,8 +6,8 @@
 
 use super::bell::Bell;
 use bytes::Bytes;
-use ringlane_runtime::Task;
-use std::cell::RefCell;
+use ringlane_runtime::{Instant, Task};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -64,12 +64,16 @@ pub enum CloseReason {
     Unanswered,
     #[error("idle, or too slow, for longer than allowed")]
     TooSlow,
+    #[error("the broker is stopping")]
+    Stopping,
 }
 
 /// The queue. Shared by the connection's two tasks and its open slots.
 #[derive(Default)]
 pub struct Responses {
     state: RefCell<State>,
+    /// When the request that is being dispatched had arrived.
+    arrival: Cell<Instant>,
     /// The send task waits here for the front slot.
     front_ready: Bell,
     /// The receive task waits here for fewer requests or bytes.
@@ -89,8 +93,8 @@ struct State {
 }
 
 enum Entry {
-    Waiting { promised_bytes: usize, task: Option<Task<()>> },
-    Ready(Answer, usize),
+    Waiting { arrival: Instant, promised_bytes: usize, task: Option<Task<()>> },
+    Ready { arrival: Instant, answer: Answer, bytes: usize },
 }
 
 /// What the send task sends next.
@@ -119,24 +123,30 @@ impl Responses {
         }
     }
 
+    /// The next slots belong to a request that arrived at this time.
+    pub fn set_arrival(&self, arrival: Instant) {
+        self.arrival.set(arrival);
+    }
+
     /// The place of the next answer. `promised_bytes` counts against the queue until the answer is known.
     pub fn open(self: &Rc<Self>, promised_bytes: usize) -> Slot {
         let mut state = self.state.borrow_mut();
         let number = state.front + state.entries.len() as u64;
         state.queued_bytes += promised_bytes;
-        state.entries.push_back(Entry::Waiting { promised_bytes, task: None });
+        state.entries.push_back(Entry::Waiting { arrival: self.arrival.get(), promised_bytes, task: None });
         Slot { responses: self.clone(), number, answered: false }
     }
 
-    /// The next ready prefix of answers, in order; `None` when the connection is closed.
-    pub async fn next(&self) -> Option<Outgoing> {
+    /// The next ready prefix of answers, in order; `None` when the connection is closed. `leaves` is told when the request of each one
+    /// had arrived.
+    pub async fn next(&self, mut leaves: impl FnMut(Instant)) -> Option<Outgoing> {
         loop {
             {
                 let mut state = self.state.borrow_mut();
                 if state.closed {
                     return None;
                 }
-                if let Some(outgoing) = state.take_prefix() {
+                if let Some(outgoing) = state.take_prefix(&mut leaves) {
                     state.sending = outgoing.bytes > 0;
                     return Some(outgoing);
                 }
@@ -196,10 +206,12 @@ impl Responses {
             return;
         }
         let index = (number - state.front) as usize;
-        let before = std::mem::replace(&mut state.entries[index], Entry::Ready(answer, bytes));
-        let Entry::Waiting { promised_bytes, task } = before else {
+        let entry = &mut state.entries[index];
+        let Entry::Waiting { arrival, promised_bytes, task } = entry else {
             unreachable!("a slot is answered once: it is consumed by answering");
         };
+        let (arrival, promised_bytes, task) = (*arrival, *promised_bytes, task.take());
+        *entry = Entry::Ready { arrival, answer, bytes };
         state.queued_bytes = state.queued_bytes + bytes - promised_bytes;
         drop(state);
         // The task that answers is usually the one kept here; it ends by itself.
@@ -216,11 +228,12 @@ impl Responses {
 }
 
 impl State {
-    fn take_prefix(&mut self) -> Option<Outgoing> {
+    fn take_prefix(&mut self, leaves: &mut impl FnMut(Instant)) -> Option<Outgoing> {
         let mut outgoing = Outgoing { parts: Vec::new(), bytes: 0, close: None };
         let mut taken = 0;
-        while outgoing.bytes < SEND_BYTES && matches!(self.entries.front(), Some(Entry::Ready(..))) {
-            let Some(Entry::Ready(answer, bytes)) = self.entries.pop_front() else { break };
+        while outgoing.bytes < SEND_BYTES && matches!(self.entries.front(), Some(Entry::Ready { .. })) {
+            let Some(Entry::Ready { arrival, answer, bytes }) = self.entries.pop_front() else { break };
+            leaves(arrival);
             taken += 1;
             outgoing.bytes += bytes;
             match answer {
@@ -295,7 +308,7 @@ mod tests {
     }
 
     fn sent(responses: &Responses) -> Option<Vec<u8>> {
-        let outgoing = responses.next().now_or_never()??;
+        let outgoing = responses.next(|_| ()).now_or_never()??;
         responses.sent(outgoing.bytes);
         Some(outgoing.parts.concat())
     }
@@ -340,9 +353,9 @@ mod tests {
         let first = responses.open(0);
         responses.open(0).answer(Answer::Close(CloseReason::TooSlow));
         responses.open(0).answer(answer(3, 1));
-        assert!(responses.next().now_or_never().is_none());
+        assert!(responses.next(|_| ()).now_or_never().is_none());
         first.answer(answer(1, 1));
-        let outgoing = responses.next().now_or_never().flatten().unwrap();
+        let outgoing = responses.next(|_| ()).now_or_never().flatten().unwrap();
         assert_eq!(outgoing.parts.concat(), [1]);
         assert!(matches!(outgoing.close, Some(CloseReason::TooSlow)));
     }
@@ -352,7 +365,7 @@ mod tests {
     fn a_request_dropped_unanswered_closes_the_connection() {
         let responses = Rc::new(Responses::default());
         drop(responses.open(0));
-        let outgoing = responses.next().now_or_never().flatten().unwrap();
+        let outgoing = responses.next(|_| ()).now_or_never().flatten().unwrap();
         assert!(matches!(outgoing.close, Some(CloseReason::Unanswered)));
     }
 
@@ -363,7 +376,7 @@ mod tests {
         let slot = responses.open(5);
         responses.close();
         slot.answer(answer(1, 1));
-        assert!(matches!(responses.next().now_or_never(), Some(None)));
+        assert!(matches!(responses.next(|_| ()).now_or_never(), Some(None)));
         assert_eq!(responses.room_for(0).now_or_never(), Some(false));
     }
 }

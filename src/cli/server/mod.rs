@@ -60,18 +60,18 @@ fn check_machine(config: &Config, options: &RingOptions) -> Result<Machine, Fail
     Ok(machine)
 }
 
-/// What shard 0 calls once: when the broker serves, or cannot.
+/// What shard 0 calls when the broker serves, and when it cannot.
 fn ready(
     config: &Arc<Config>,
     options: &RingOptions,
     machine: &Machine,
     failed: Arc<OnceLock<StartError>>,
-) -> impl FnOnce(Result<ringlane_broker::Serving, StartError>) + Send + 'static {
+) -> impl FnMut(Result<ringlane_broker::Serving, StartError>) + Send + 'static {
     let (config, cores, direct) = (config.clone(), options.cores.clone(), machine.is_direct);
     move |started| match started {
         Ok(serving) => banner::print(&serving, &config, &cores, direct),
         Err(error) => {
-            // Called once: nobody has set it before.
+            // The first reason is the one that counts.
             let _ = failed.set(error);
         }
     }
