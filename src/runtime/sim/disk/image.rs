@@ -83,6 +83,7 @@ impl FileImages {
         let change = Change::Write { blocks: blocks_of(position, data), end: position + data.len() as u64 };
         self.live.apply(&change);
         if is_durable {
+            self.settle_sizes();
             self.supersede(position / BLOCK, (position + data.len() as u64).div_ceil(BLOCK));
             self.durable.apply(&change);
         } else {
@@ -109,6 +110,19 @@ impl FileImages {
     fn push_unsynced(&mut self, change: Change) {
         self.unsynced.push(Unsynced { number: self.next_change, change });
         self.next_change += 1;
+    }
+
+    /// A durable write commits the inode, and with it every size set before: an older one cannot come back and cut the write off.
+    fn settle_sizes(&mut self) {
+        for unsynced in std::mem::take(&mut self.unsynced) {
+            match unsynced.change {
+                Change::SetLen(len) => {
+                    self.unsynced.iter_mut().for_each(|older| older.change.cut(len));
+                    self.durable.apply(&unsynced.change);
+                }
+                Change::Write { .. } => self.unsynced.push(unsynced),
+            }
+        }
     }
 
     /// Older unsynced blocks in the range lie under a durable write: they cannot come back.
@@ -151,6 +165,21 @@ impl FileImages {
             let mut changed = image.block(block);
             changed[byte] ^= 1 << (bit % 8);
             image.blocks.insert(block, changed.into());
+        }
+    }
+}
+
+impl Change {
+    /// Takes away what lies at `len` or behind it.
+    fn cut(&mut self, len: u64) {
+        let Change::Write { blocks, end } = self else { return };
+        blocks.retain(|(block, _)| block * BLOCK < len);
+        *end = len.min(*end);
+        let kept = (len % BLOCK) as usize;
+        if let Some((_, last)) = blocks.iter_mut().find(|(block, _)| *block == len / BLOCK) {
+            let mut cut = last.to_vec();
+            cut[kept..].fill(0);
+            *last = cut.into();
         }
     }
 }

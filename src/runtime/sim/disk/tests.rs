@@ -89,6 +89,22 @@ fn durable_writes_and_synced_writes_survive() {
     assert!(meta.iter().all(|content| content.as_deref() == Some(b"version 7")));
 }
 
+/// A log sets its file's size ahead of its writes: the size before must not come back and take a durable write away.
+#[test]
+fn a_size_set_before_a_durable_write_does_not_come_back() {
+    let grow = || async {
+        let file = new_file("/data/log").await;
+        write(&file, blocks(2, 9), 0, Durability::Written).await;
+        file.set_len(100).await.unwrap();
+        write(&file, blocks(2, 7), 4096, Durability::Durable).await;
+    };
+    for content in after_power_loss(grow, "/data/log") {
+        let content = content.expect("its name is durable");
+        assert_eq!(content[4096..], [7; 2 * BLOCK_BYTES]);
+        assert!(content[100..4096].iter().all(|byte| *byte == 0), "what was cut off stays cut off");
+    }
+}
+
 /// The classic of `write new, rename over old, done`: without the sync of the directory, the old one can be back.
 #[test]
 fn a_rename_without_a_sync_of_the_directory_may_be_lost() {
