@@ -66,7 +66,7 @@ pub(crate) async fn recover(
     for path in fs::read_dir(folder).await.map_err(io_error(folder, "listing the folder"))? {
         bases.extend(files::segment_base(&path));
     }
-    recovery.adopt_next_segment(&mut bases).await?;
+    recovery.settle_newest(&mut bases).await?;
     if bases.is_empty() {
         let state = create(folder, options).await?;
         fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
@@ -94,33 +94,48 @@ pub(crate) async fn recover(
 
 impl Recovery<'_> {
     /// A crash may have come between the first write into the next segment and its renaming: its first batch says its name. Without a
-    /// good batch it never was part of the log.
-    async fn adopt_next_segment(&mut self, bases: &mut Vec<i64>) -> Result<(), OpenError> {
+    /// good batch the newest segment, whatever its name, never was part of the log.
+    async fn settle_newest(&mut self, bases: &mut Vec<i64>) -> Result<(), OpenError> {
         let path = self.folder.join(files::NEXT_SEGMENT);
-        if !fs::exists(&path).await.map_err(io_error(&path, "looking for it"))? {
-            return Ok(());
-        }
-        let after = bases.last().copied().unwrap_or(0);
-        let (file, file_bytes) = self.open(&path).await?;
-        let mut first = None;
-        let scanner = Scanner::new(0, after, after, file_bytes);
-        let scanned = scan::scan(&file, scanner, &mut |header| _ = first.get_or_insert(header.base_offset))
-            .await
-            .map_err(io_error(&path, "reading"))?;
-        match first {
-            Some(base) => {
+        if fs::exists(&path).await.map_err(io_error(&path, "looking for it"))? {
+            let after = bases.last().copied().unwrap_or(0);
+            if let Some(base) = self.first_offset_or_remove(&path, after).await? {
                 let named = files::segment_path(self.folder, base);
                 fs::rename(&path, &named).await.map_err(io_error(&path, "giving the segment its name"))?;
+                self.sync_folder().await?;
                 bases.push(base);
             }
-            None => {
-                let file = Source { path: &path, file: &file, file_bytes, start: 0, expected: after };
-                if let Some(bad) = scanned.bad {
-                    self.judge(&file, &bad).await?;
-                }
-                fs::remove_file(&path).await.map_err(io_error(&path, "removing the unused segment"))?;
+        }
+        if let [.., _, base] = bases[..] {
+            let path = files::segment_path(self.folder, base);
+            if self.first_offset_or_remove(&path, base).await?.is_none() {
+                bases.pop();
             }
         }
+        Ok(())
+    }
+
+    /// Offset of the first batch in a segment; without a good one, the file is removed unless that would hide damage.
+    async fn first_offset_or_remove(&self, path: &Path, expected: i64) -> Result<Option<i64>, OpenError> {
+        let (file, file_bytes) = self.open(path).await?;
+        let first = scan::good_at(&file, 0, file_bytes, expected).await.map_err(io_error(path, "reading"))?;
+        if let Some(first) = first {
+            return Ok(Some(first.base_offset));
+        }
+        let source = Source { path, file: &file, file_bytes, start: 0, expected };
+        if !source.rest_is_zero().await? {
+            let scanner = Scanner::new(0, expected, expected, file_bytes);
+            let scanned = scan::scan(&file, scanner, &mut |_| {}).await.map_err(io_error(path, "reading"))?;
+            if let Some(bad) = scanned.bad {
+                self.judge(&source, &bad).await?;
+            }
+        }
+        fs::remove_file(path).await.map_err(io_error(path, "removing the empty segment"))?;
+        self.sync_folder().await?;
+        Ok(None)
+    }
+
+    async fn sync_folder(&self) -> Result<(), OpenError> {
         fs::sync_dir(self.folder).await.map_err(io_error(self.folder, "syncing the folder"))
     }
 
@@ -255,6 +270,8 @@ impl Source<'_> {
     }
 }
 
+const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+
 /// Space that was set aside and never written reads as zeros.
 async fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
     let mut at = from;
@@ -268,7 +285,7 @@ async fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
         if have <= start {
             break;
         }
-        if buffer[start..have].iter().any(|byte| *byte != 0) {
+        if buffer[start..have].chunks(BLOCK_BYTES).any(|block| block != &ZEROS[..block.len()]) {
             return Ok(false);
         }
         at = aligned + have as u64;

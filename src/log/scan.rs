@@ -196,7 +196,7 @@ pub(crate) async fn find_good(file: &File, from: u64, file_bytes: u64, expected:
         let start = (at - aligned) as usize;
         let Some(window) = buffer.get(start..have).filter(|window| window.len() >= HEADER_BYTES) else { break };
         for candidate in candidates(window, expected) {
-            if is_good(file, at + candidate as u64, file_bytes, expected).await? {
+            if good_at(file, at + candidate as u64, file_bytes, expected).await?.is_some() {
                 return Ok(Some(at + candidate as u64));
             }
         }
@@ -220,20 +220,22 @@ fn candidates(window: &[u8], expected: i64) -> impl Iterator<Item = usize> {
     window.windows(HEADER_BYTES).enumerate().filter(move |(_, head)| plausible(head)).map(|(at, _)| at)
 }
 
-async fn is_good(file: &File, position: u64, file_bytes: u64, expected: i64) -> io::Result<bool> {
+/// The batch that begins at `position`, if it is good and has an offset of `expected` or more.
+pub(crate) async fn good_at(
+    file: &File,
+    position: u64,
+    file_bytes: u64,
+    expected: i64,
+) -> io::Result<Option<BatchHeader>> {
     let mut scanner = Scanner::new(position, expected, expected, file_bytes);
     let mut at = position;
-    let mut good = false;
-    while at < file_bytes && !good {
+    let mut good = None;
+    while at < file_bytes && good.is_none() {
         let aligned = at - at % BLOCK_BYTES as u64;
         let (read, buffer) = file.read_at(Buffer::take(SCAN_READ_BYTES), aligned).await;
         let have = (read? as u64).min(file_bytes - aligned) as usize;
         let skip = (at - aligned) as usize;
-        if have <= skip {
-            break;
-        }
-        let bad = scanner.feed(&buffer[skip..have], &mut |_| good = true).is_err();
-        if bad {
+        if have <= skip || scanner.feed(&buffer[skip..have], &mut |header| _ = good.get_or_insert(*header)).is_err() {
             break;
         }
         at = aligned + have as u64;

@@ -114,21 +114,8 @@ pub(crate) async fn roll(log: &Rc<LogInner>) -> Result<(), LogFailed> {
     if !is_on(Mutant::RollWithoutSync) {
         writer::flush_now(log).await?;
     }
-    {
-        let mut state = log.state.borrow_mut();
-        if matches!(state.next_segment, NextSegment::Missing) {
-            make_next(log, &mut state);
-        }
-    }
-    log.until(|state| matches!(state.next_segment, NextSegment::Ready { .. } | NextSegment::Failed(_))).await;
-    let sealed_base = {
-        let mut state = log.state.borrow_mut();
-        match std::mem::replace(&mut state.next_segment, NextSegment::Renaming) {
-            NextSegment::Ready { file, reserved_bytes } => state.roll_to(file, reserved_bytes),
-            NextSegment::Failed(error) => return Err(log.failure_of("preparing the next segment", 0, 0, error)),
-            _ => unreachable!("waited for one of the two above"),
-        }
-    };
+    let (file, reserved_bytes) = next_segment(log).await?;
+    let sealed_base = log.state.borrow_mut().roll_to(file, reserved_bytes);
     log.shard.metrics.log_segments_rolled.increment();
     let inner = log.clone();
     log.background("log-seal", async move {
@@ -137,6 +124,22 @@ pub(crate) async fn roll(log: &Rc<LogInner>) -> Result<(), LogFailed> {
         }
     });
     Ok(())
+}
+
+/// Takes the prepared file; has it made if that was not done in time.
+async fn next_segment(log: &Rc<LogInner>) -> Result<(File, u64), LogFailed> {
+    loop {
+        log.until(|state| !matches!(state.next_segment, NextSegment::Making | NextSegment::Renaming)).await;
+        let mut state = log.state.borrow_mut();
+        match std::mem::replace(&mut state.next_segment, NextSegment::Renaming) {
+            NextSegment::Ready { file, reserved_bytes } => return Ok((file, reserved_bytes)),
+            NextSegment::Failed(error) => {
+                drop(state);
+                return Err(log.failure_of("preparing the next segment", 0, 0, error));
+            }
+            _ => make_next(log, &mut state),
+        }
+    }
 }
 
 /// The new segment gets its name, the one before it its true size and its indexes.

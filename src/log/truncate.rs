@@ -34,24 +34,28 @@ pub(crate) async fn truncate_to(log: &Rc<LogInner>, offset: i64) -> Result<(), A
 }
 
 async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
-    let (segment_base, removed_bases, interval_bytes) = {
+    let (mut bases, interval_bytes) = {
         let state = log.state.borrow();
         if state.failed.is_some() {
             return Ok(());
         }
-        let keep = state.segment_of(offset);
-        let removed: Vec<i64> = state.segments.range(keep + 1..).map(|segment| segment.base_offset).collect();
-        (state.segments[keep].base_offset, removed, state.options.index_interval_bytes)
+        let bases: Vec<i64> = state.segments.iter().map(|segment| segment.base_offset).collect();
+        (bases, state.options.index_interval_bytes)
     };
-    // Newest first: whatever a crash leaves is a log without holes.
-    for base in removed_bases.iter().rev() {
-        remove_segment(log, *base).await?;
-        fs::sync_dir(&log.folder).await?;
-    }
-
-    let path = files::segment_path(&log.folder, segment_base);
-    let file = File::open(&path, FileMode::ReadWrite).await?;
-    let (segment, end_offset) = keep_below(&file, segment_base, offset, interval_bytes).await?;
+    // Newest first: whatever a crash leaves is a log without holes. A segment that would be empty goes too, unless it is the only one.
+    let (file, segment, end_offset) = loop {
+        let segment_base = *bases.last().expect("a log has a segment");
+        if segment_base < offset || bases.len() == 1 {
+            let file = File::open(&files::segment_path(&log.folder, segment_base), FileMode::ReadWrite).await?;
+            let (segment, end_offset) = keep_below(&file, segment_base, offset, interval_bytes).await?;
+            if segment.bytes > 0 || bases.len() == 1 {
+                break (file, segment, end_offset);
+            }
+        }
+        remove_segment(log, segment_base).await?;
+        bases.pop();
+    };
+    let segment_base = segment.base_offset;
     for stale in [files::index_path(&log.folder, segment_base), files::time_index_path(&log.folder, segment_base)] {
         remove_if_there(&stale).await?;
     }
@@ -81,13 +85,14 @@ async fn keep_below(file: &File, base: i64, offset: i64, interval_bytes: u32) ->
         }
     })
     .await?;
-    Ok((segment, end_offset.max(base.min(offset))))
+    Ok((segment, end_offset))
 }
 
 async fn remove_segment(log: &LogInner, base: i64) -> io::Result<()> {
     remove_if_there(&files::index_path(&log.folder, base)).await?;
     remove_if_there(&files::time_index_path(&log.folder, base)).await?;
-    remove_if_there(&files::segment_path(&log.folder, base)).await
+    remove_if_there(&files::segment_path(&log.folder, base)).await?;
+    fs::sync_dir(&log.folder).await
 }
 
 async fn remove_if_there(path: &std::path::Path) -> io::Result<()> {
