@@ -1,7 +1,19 @@
-//! Consumer (skeleton).
+//! Reads assigned partitions: fetches ahead, checks, unpacks, hands out records in offset order.
+//!
+//! Data for a partition is fetched when the last of it was handed out, while the application works on it; one fetch is under way for each
+//! broker. `partition` turns bytes into records and knows no socket; `fetcher` performs.
+
+mod fetcher;
+mod partition;
+
 use crate::{Client, ClientError};
 use bytes::Bytes;
+use fetcher::Shared;
+use futures::future::select;
+use partition::Partition;
 use ringlane_protocol::records::TimestampType;
+use ringlane_runtime::{now, sleep_until};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,6 +32,7 @@ pub enum StartAt {
 pub enum IsolationLevel {
     #[default]
     ReadUncommitted,
+    /// Leaves out aborted transactions, and stops before open ones.
     ReadCommitted,
 }
 
@@ -31,7 +44,7 @@ pub struct ConsumerOptions {
     pub max_bytes: i32,
     pub partition_max_bytes: i32,
     pub isolation: IsolationLevel,
-    /// What to do when an offset is no longer (or not yet) in the log; `None`: an error.
+    /// Where to go on when an offset is no longer (or not yet) in the log; `None`: that is an error.
     pub reset: Option<StartAt>,
     pub check_crcs: bool,
     /// Most records that one `poll` gives.
@@ -69,49 +82,80 @@ pub struct ConsumerRecord {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
-/// Reads assigned partitions.
+/// Reads assigned partitions. Fetches only while somebody polls, and once ahead.
 pub struct Consumer {
-    _inner: (),
+    shared: Rc<Shared>,
 }
 
 impl Consumer {
     pub fn new(client: &Client, options: ConsumerOptions) -> Consumer {
-        let _ = (client, options);
-        todo!()
+        Consumer { shared: Rc::new(Shared::new(client, options)) }
     }
 
     /// Adds a partition, or moves one that is assigned already.
     pub async fn assign(&self, topic: &str, partition: i32, start: StartAt) -> Result<(), ClientError> {
-        let _ = (topic, partition, start);
-        todo!()
+        let topic = self.shared.client.topic(topic).await?;
+        topic.require(partition)?;
+        let name: Rc<str> = topic.name.as_str().into();
+        let generation = self.shared.generation.get() + 1;
+        self.shared.generation.set(generation);
+        let assigned = Partition::new(name.clone(), partition, start, generation);
+        self.shared.partitions.borrow_mut().insert((name, partition), assigned);
+        self.shared.changed.notify_all();
+        Ok(())
     }
 
     pub fn unassign(&self, topic: &str, partition: i32) {
-        let _ = (topic, partition);
-        todo!()
+        self.shared.partitions.borrow_mut().remove(&(topic.into(), partition));
     }
 
     /// The next records, in offset order within each partition; empty when there were none within `timeout`.
     pub async fn poll(&self, timeout: Duration) -> Result<Vec<ConsumerRecord>, ClientError> {
-        let _ = timeout;
-        todo!()
+        let deadline = now() + timeout;
+        loop {
+            let changed = self.shared.changed.listen();
+            if let Some(error) = self.shared.error.take() {
+                return Err(error);
+            }
+            let records = self.take()?;
+            // Also with records in hand: the next ones travel while these are worked on.
+            self.shared.start();
+            if !records.is_empty() || now() >= deadline {
+                return Ok(records);
+            }
+            drop(select(pin!(changed), pin!(sleep_until(deadline))).await);
+        }
     }
 
-    /// Offset of the next record that `poll` gives.
+    /// Records from each partition in turn, so that a full one does not keep the others waiting.
+    fn take(&self) -> Result<Vec<ConsumerRecord>, ClientError> {
+        let mut partitions = self.shared.partitions.borrow_mut();
+        let max = self.shared.options.max_poll_records;
+        let share = max.div_ceil(partitions.len().max(1));
+        let mut records = Vec::new();
+        for partition in partitions.values_mut() {
+            let left = max - records.len();
+            partition.take(&self.shared.options, share.min(left), &mut records)?;
+        }
+        Ok(records)
+    }
+
+    /// Offset of the next record that `poll` gives; `None` while it is being found out.
     pub fn position(&self, topic: &str, partition: i32) -> Option<i64> {
-        let _ = (topic, partition);
-        todo!()
+        self.with(topic, partition, |partition| partition.start.is_none().then_some(partition.position))
     }
 
-    /// The end that the last answer told: high watermark, or last stable offset when reading committed. `None` before the first answer.
+    /// The end that the last answer told: high watermark, or last stable offset when reading committed.
     pub fn end_offset(&self, topic: &str, partition: i32) -> Option<i64> {
-        let _ = (topic, partition);
-        todo!()
+        self.with(topic, partition, |partition| partition.end_offset)
     }
 
-    /// Asks the leader where `at` is now.
+    fn with(&self, topic: &str, partition: i32, read: impl Fn(&Partition) -> Option<i64>) -> Option<i64> {
+        self.shared.partitions.borrow().get(&(Rc::from(topic), partition)).and_then(read)
+    }
+
+    /// Asks the leader which offset `at` is now.
     pub async fn offset_of(&self, topic: &str, partition: i32, at: StartAt) -> Result<i64, ClientError> {
-        let _ = (topic, partition, at);
-        todo!()
+        self.shared.offset_of(&Rc::from(topic), partition, at).await
     }
 }

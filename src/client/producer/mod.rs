@@ -1,11 +1,24 @@
-//! Producer (skeleton).
-use crate::{Client, ClientError};
-use bytes::Bytes;
-use ringlane_protocol::records::Compression;
-use std::future::Future;
-use std::pin::Pin;
+//! Sends records: batches them by partition, repeats what fails, keeps their order, and with idempotence stores each once.
+//!
+//! `queue` and `accumulator` decide and know neither clock nor socket; `sender` performs. Records wait in memory up to
+//! [`ProducerOptions::buffer_bytes`]; beyond that `send` waits.
+
+mod accumulator;
+mod partitioner;
+mod queue;
+mod record;
+mod sender;
+
+pub use partitioner::partition_for_key;
+pub use record::{Delivery, ProducerRecord, RecordMetadata};
+
+use crate::{Client, ClientError, TopicInfo};
+use accumulator::{Accumulator, Target};
+use queue::{IN_FLIGHT_PER_PARTITION_MAX, Limits};
+use ringlane_protocol::records::{Compression, HEADER_BYTES};
+use ringlane_runtime::{now, random_u64, spawn, wall_clock_ms};
+use sender::Shared;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Which replicas must have a record before it counts as stored.
@@ -22,14 +35,14 @@ pub enum Acks {
 #[derive(Debug, Clone)]
 pub struct ProducerOptions {
     pub acks: Acks,
-    /// A record that had to be sent twice is stored once (KIP-98). Needs `Acks::All`.
+    /// A record that had to be sent twice is stored once (KIP-98). Only with [`Acks::All`].
     pub idempotence: bool,
     pub compression: Compression,
     /// How long a batch that is not full waits for more.
     pub linger: Duration,
     /// A batch is sent when it has this many bytes, before compression.
     pub batch_bytes: usize,
-    /// Largest request, and with it the largest record.
+    /// A request takes no further batch when it has this many bytes; also the largest record.
     pub max_request_bytes: usize,
     /// Records that are not acknowledged yet; `send` waits while there are more.
     pub buffer_bytes: usize,
@@ -52,98 +65,113 @@ impl Default for ProducerOptions {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ProducerRecord {
-    pub topic: Rc<str>,
-    /// `None`: by the key's hash as Kafka's own clients do, or, without a key, one partition per batch.
-    pub partition: Option<i32>,
-    /// Milliseconds since 1970; `None`: now.
-    pub timestamp: Option<i64>,
-    pub key: Option<Bytes>,
-    pub value: Option<Bytes>,
-    pub headers: Vec<(String, Option<Bytes>)>,
-}
-
-impl ProducerRecord {
-    pub fn to(topic: impl Into<Rc<str>>) -> ProducerRecord {
-        ProducerRecord { topic: topic.into(), ..Default::default() }
-    }
-    pub fn partition(mut self, partition: i32) -> ProducerRecord {
-        self.partition = Some(partition);
-        self
-    }
-    pub fn timestamp(mut self, timestamp: i64) -> ProducerRecord {
-        self.timestamp = Some(timestamp);
-        self
-    }
-    pub fn key(mut self, key: impl Into<Bytes>) -> ProducerRecord {
-        self.key = Some(key.into());
-        self
-    }
-    pub fn value(mut self, value: impl Into<Bytes>) -> ProducerRecord {
-        self.value = Some(value.into());
-        self
-    }
-    pub fn header(mut self, key: &str, value: impl Into<Bytes>) -> ProducerRecord {
-        self.headers.push((key.to_string(), Some(value.into())));
-        self
-    }
-}
-
-/// Where a record was stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordMetadata {
-    pub partition: i32,
-    /// -1 when the broker does not tell (acks=0, or a duplicate of a batch that it has forgotten).
-    pub offset: i64,
-    /// Milliseconds since 1970: the record's, or the broker's if the topic stamps by LogAppendTime.
-    pub timestamp: i64,
-}
-
-/// Resolves when the record is acknowledged or has failed. Dropping it does not take the record back.
-pub struct Delivery {
-    _inner: (),
-}
-
-impl Future for Delivery {
-    type Output = Result<RecordMetadata, ClientError>;
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        todo!()
-    }
-}
-
-/// Sends records in batches, in the order of the calls within each partition. Clones share it.
+/// Sends records in batches, in the order of the calls within each partition. Clones share it. Dropping the last one drops records
+/// that were not sent yet: flush before.
 #[derive(Clone)]
 pub struct Producer {
-    _inner: (),
+    shared: Rc<Shared>,
 }
+
+/// Upper bound of what a record takes beside key, value and headers.
+const RECORD_OVERHEAD_BYTES: usize = 64;
 
 impl Producer {
     pub fn new(client: &Client, options: ProducerOptions) -> Producer {
-        let _ = (client, options);
-        todo!()
+        let idempotence = options.idempotence && options.acks == Acks::All;
+        let limits = Limits {
+            batch_bytes: options.batch_bytes,
+            linger: options.linger,
+            delivery_timeout: options.delivery_timeout,
+            compression: options.compression,
+            idempotence,
+            in_flight_max: if idempotence { IN_FLIGHT_PER_PARTITION_MAX } else { 1 },
+        };
+        let batches = Accumulator::new(limits, options.buffer_bytes);
+        let shared = Rc::new(Shared::new(client, options, batches));
+        spawn("producer", sender::run(Rc::downgrade(&shared))).detach();
+        Producer { shared }
     }
 
-    /// Puts a record into its batch; waits while the buffer is full. The delivery resolves when the record is stored.
+    /// Puts a record into its batch; waits while the topic's partitions are not known or the buffer is full. The delivery resolves
+    /// when the record is stored.
     pub async fn send(&self, record: ProducerRecord) -> Result<Delivery, ClientError> {
-        let _ = record;
-        todo!()
+        let shared = &self.shared;
+        let topic = shared.client.topic(&record.topic).await?;
+        let bytes = record_bytes(&record);
+        let max = shared.options.max_request_bytes;
+        if HEADER_BYTES + bytes > max {
+            return Err(ClientError::RecordTooLarge { bytes, max });
+        }
+        let partition = self.place(&topic, &record, bytes)?;
+        loop {
+            let changed = shared.changed.listen();
+            if shared.is_closed.get() {
+                return Err(ClientError::Closed { what: "producer" });
+            }
+            if shared.batches.borrow().has_room(bytes) {
+                break;
+            }
+            changed.await;
+        }
+        let target = Target { topic: record.topic.clone(), partition };
+        let timestamp = record.timestamp.unwrap_or_else(wall_clock_ms);
+        let (delivery, is_news) = shared.batches.borrow_mut().push(&target, &record, timestamp, now());
+        if is_news {
+            shared.changed.notify_all();
+        }
+        Ok(delivery)
     }
 
-    /// Sends all batches now and waits until each record is acknowledged or has failed. Failures are told by the deliveries; the first
-    /// one since the last flush is returned here too.
+    fn place(&self, topic: &TopicInfo, record: &ProducerRecord, bytes: usize) -> Result<i32, ClientError> {
+        if let Some(partition) = record.partition {
+            return topic.require(partition).map(|partition| partition.index);
+        }
+        if let Some(key) = &record.key {
+            return Ok(partition_for_key(key, topic.partitions.len()));
+        }
+        let with_leader = topic.partitions.iter().filter(|partition| partition.leader.is_some());
+        let mut candidates: Vec<i32> = with_leader.map(|partition| partition.index).collect();
+        if candidates.is_empty() {
+            candidates = topic.partitions.iter().map(|partition| partition.index).collect();
+        }
+        let batch_bytes = self.shared.options.batch_bytes;
+        let sticky = &mut self.shared.batches.borrow_mut().sticky;
+        Ok(sticky.partition(&record.topic, &candidates, bytes, batch_bytes, random_u64))
+    }
+
+    /// Sends all batches now and waits until each record is acknowledged or has failed. Failures are told by the deliveries; the
+    /// first one since the last flush is returned here too.
     pub async fn flush(&self) -> Result<(), ClientError> {
-        todo!()
+        let shared = &self.shared;
+        let last_id = {
+            let mut batches = shared.batches.borrow_mut();
+            batches.begin_flush();
+            batches.last_id()
+        };
+        shared.changed.notify_all();
+        loop {
+            let changed = shared.changed.listen();
+            if shared.batches.borrow().is_settled(last_id) {
+                break;
+            }
+            changed.await;
+        }
+        match shared.batches.borrow_mut().end_flush() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
-    /// Flushes and takes no more records.
+    /// Takes no more records, and flushes.
     pub async fn close(self) -> Result<(), ClientError> {
-        todo!()
+        self.shared.is_closed.set(true);
+        self.flush().await
     }
 }
 
-/// The partition that Kafka's clients give a key: murmur2.
-pub fn partition_for_key(key: &[u8], partitions: usize) -> i32 {
-    let _ = (key, partitions);
-    todo!()
+fn record_bytes(record: &ProducerRecord) -> usize {
+    let headers = record.headers.iter().map(|(key, value)| 10 + key.len() + value.as_ref().map_or(0, |v| v.len()));
+    let key = record.key.as_ref().map_or(0, |key| key.len());
+    let value = record.value.as_ref().map_or(0, |value| value.len());
+    RECORD_OVERHEAD_BYTES + key + value + headers.sum::<usize>()
 }

@@ -1,6 +1,6 @@
 //! The 61 bytes in front of every batch: parsed view, checks, and the fields that a broker sets in place.
 
-use super::BatchError;
+use super::{BatchError, ProducerStamp};
 use crate::compression::Compression;
 
 /// Bytes in front of the records.
@@ -18,6 +18,9 @@ const MAGIC_AT: usize = 16;
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
+const PRODUCER_ID_AT: usize = 43;
+const PRODUCER_EPOCH_AT: usize = 51;
+const BASE_SEQUENCE_AT: usize = 53;
 
 /// A batch's header. Plain values, so that it can travel between shards without its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -198,6 +201,15 @@ pub fn patch_max_timestamp(batch: &mut [u8], max_timestamp: i64, timestamps: Tim
     BatchHeader::parse(batch).expect("the batch was sound before")
 }
 
+/// Sets producer id, epoch and base sequence, then the CRC, of exactly one batch: a producer that got a new id sends again what was
+/// never stored.
+pub fn patch_producer(batch: &mut [u8], producer: ProducerStamp) {
+    batch[PRODUCER_ID_AT..PRODUCER_ID_AT + 8].copy_from_slice(&producer.id.to_be_bytes());
+    batch[PRODUCER_EPOCH_AT..PRODUCER_EPOCH_AT + 2].copy_from_slice(&producer.epoch.to_be_bytes());
+    batch[BASE_SEQUENCE_AT..BASE_SEQUENCE_AT + 4].copy_from_slice(&producer.base_sequence.to_be_bytes());
+    seal(batch);
+}
+
 /// Writes the CRC of exactly one batch.
 pub(super) fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
@@ -207,7 +219,7 @@ pub(super) fn seal(batch: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::{BatchBuilder, ProducerStamp};
+    use crate::records::BatchBuilder;
 
     fn batch() -> Vec<u8> {
         let mut builder = BatchBuilder::new(Compression::Lz4);
@@ -245,6 +257,17 @@ mod tests {
         assert_eq!(patched.attributes.compression(), Some(Compression::Lz4));
         patch_max_timestamp(&mut bytes, 7_000, TimestampType::CreateTime);
         assert_eq!(bytes, original);
+    }
+
+    /// A batch that goes out under a new producer id must be a whole batch again, its records as they were.
+    #[test]
+    fn a_new_producer_comes_with_a_new_crc() {
+        let mut bytes = batch();
+        let before = check_batch(&bytes).unwrap();
+        patch_producer(&mut bytes, ProducerStamp { id: 77, epoch: 0, base_sequence: 5 });
+        let after = check_batch(&bytes).unwrap();
+        let expected = BatchHeader { producer_id: 77, producer_epoch: 0, base_sequence: 5, crc: after.crc, ..before };
+        assert_eq!(after, expected);
     }
 
     /// One flipped bit anywhere behind the CRC, or a cut anywhere, must not become a stored batch.

@@ -26,7 +26,7 @@ pub use error::{BatchError, RecordError};
 pub use header::{
     Attributes, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
     NO_TIMESTAMP, TimestampType, check_batch, check_crc, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
-    sequence_after,
+    patch_producer, sequence_after,
 };
 pub use record::{Batch, Batches, Record, RecordHeader, RecordHeaders, Records, batches};
 
