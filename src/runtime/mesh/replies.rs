@@ -159,7 +159,9 @@ impl<R: Send + 'static> Replies<R> {
             match std::mem::replace(&mut slot.state, State::Received(None)) {
                 State::Waiting(waker) => {
                     slot.state = State::Received(reply);
-                    waker.map(Waker::wake);
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
                     (permit, None)
                 }
                 State::Abandoned => {
