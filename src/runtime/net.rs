@@ -107,7 +107,7 @@ impl Stream {
     pub async fn recv(&self, buffer: Buffer, from: usize) -> (io::Result<usize>, Buffer) {
         assert!(from < buffer.len(), "recv into no space: 0 would look like the peer's close");
         match &self.inner {
-            StreamInner::Ring(stream) => stream.recv(buffer, from).await,
+            StreamInner::Ring(stream) => stream.recv(buffer, from, false).await,
             StreamInner::Sim(stream) => stream.recv(buffer, from).await,
         }
     }
@@ -118,7 +118,7 @@ impl Stream {
         while filled < buffer.len() {
             let received;
             (received, buffer) = match &self.inner {
-                StreamInner::Ring(stream) => stream.recv_all(buffer, filled).await,
+                StreamInner::Ring(stream) => stream.recv(buffer, filled, true).await,
                 StreamInner::Sim(stream) => stream.recv(buffer, filled).await,
             };
             match received {

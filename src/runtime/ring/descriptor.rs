@@ -1,9 +1,13 @@
 //! A descriptor that operations in flight keep open.
 
 use super::helpers;
+use super::uring::{self, Ring};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
+/// Bound to the ring of the shard that opened or adopted it.
 pub(super) struct Descriptor {
+    ring: Rc<Ring>,
     fd: Option<OwnedFd>,
     closes: Closes,
 }
@@ -18,8 +22,13 @@ pub(super) enum Closes {
 }
 
 impl Descriptor {
-    pub(super) fn new(fd: OwnedFd, closes: Closes) -> Descriptor {
-        Descriptor { fd: Some(fd), closes }
+    /// On the calling shard's ring.
+    pub(super) fn new(fd: OwnedFd, closes: Closes) -> Rc<Descriptor> {
+        Rc::new(Descriptor { ring: uring::current(), fd: Some(fd), closes })
+    }
+
+    pub(super) fn ring(&self) -> &Rc<Ring> {
+        &self.ring
     }
 
     pub(super) fn raw(&self) -> RawFd {

@@ -2,8 +2,8 @@
 
 use super::descriptor::{Closes, Descriptor};
 use super::helpers;
-use super::net::{buffer_of, check, result};
-use super::uring::{self, Ring};
+use super::net::{check, result};
+use super::uring::Ring;
 use crate::{BLOCK_BYTES, Buffer, Durability, FileMode};
 use std::fs::OpenOptions;
 use std::io;
@@ -19,7 +19,6 @@ pub(crate) struct File {
 }
 
 struct Inner {
-    ring: Rc<Ring>,
     descriptor: Rc<Descriptor>,
     path: PathBuf,
     is_direct: bool,
@@ -32,8 +31,8 @@ impl File {
         if !is_direct {
             warn_once(path);
         }
-        let descriptor = Rc::new(Descriptor::new(fd, Closes::OnHelper));
-        let inner = Inner { ring: uring::current(), descriptor, path: path.to_owned(), is_direct };
+        let descriptor = Descriptor::new(fd, Closes::OnHelper);
+        let inner = Inner { descriptor, path: path.to_owned(), is_direct };
         Ok(File { inner: Rc::new(inner) })
     }
 
@@ -49,8 +48,8 @@ impl File {
         let file = &*self.inner;
         let mut filled = 0;
         while filled < buffer.len() {
-            let (read, memory) = file.ring.read(&file.descriptor, buffer, filled, position + filled as u64).await;
-            buffer = buffer_of(memory);
+            let read;
+            (read, buffer) = Ring::read(&file.descriptor, buffer, filled, position + filled as u64).await;
             match result(read) {
                 Ok(0) => break,
                 Ok(bytes) => filled += bytes,
@@ -74,9 +73,9 @@ impl File {
         let file = &*self.inner;
         let mut done = 0;
         while done < buffer.len() {
-            let (written, memory) =
-                file.ring.write(&file.descriptor, buffer, done, position + done as u64, durability).await;
-            buffer = buffer_of(memory);
+            let written;
+            let at = position + done as u64;
+            (written, buffer) = Ring::write(&file.descriptor, buffer, done, at, durability).await;
             match result(written) {
                 Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
                 // A direct write that stops inside a block (device full) goes on from that block's beginning, or fails there.
@@ -94,11 +93,11 @@ impl File {
 
     pub(crate) async fn sync(&self) -> io::Result<()> {
         // Never retried, not even when interrupted: a second fsync may say ok for pages that the first one lost.
-        result(self.inner.ring.sync_data(&self.inner.descriptor).await.0).map(drop)
+        result(Ring::sync_data(&self.inner.descriptor).await.0).map(drop)
     }
 
     pub(crate) async fn allocate(&self, bytes: u64) -> io::Result<()> {
-        match result(self.inner.ring.allocate(&self.inner.descriptor, bytes).await.0) {
+        match result(Ring::allocate(&self.inner.descriptor, bytes).await.0) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
             result => result.map(drop),
         }

@@ -3,9 +3,10 @@
 use super::address::{from_native, to_native};
 use super::descriptor::{Closes, Descriptor};
 use super::helpers;
-use super::uring::{self, Memory, Message, Ring};
+use super::uring::{Completed, Message, Ring};
 use crate::Buffer;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use io_uring::cqueue;
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -16,7 +17,6 @@ use std::rc::Rc;
 const BACKLOG: i32 = 4096;
 
 pub(crate) struct Listener {
-    ring: Rc<Ring>,
     descriptor: Rc<Descriptor>,
     address: SocketAddr,
 }
@@ -27,8 +27,7 @@ impl Listener {
         // SAFETY: listening again on a listening socket only changes its backlog (std's is 128: too short for a wave of reconnects).
         check(unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) })?;
         let address = listener.local_addr()?;
-        let descriptor = Rc::new(Descriptor::new(listener.into(), Closes::Here));
-        Ok(Listener { ring: uring::current(), descriptor, address })
+        Ok(Listener { descriptor: Descriptor::new(listener.into(), Closes::Here), address })
     }
 
     pub(crate) fn local_address(&self) -> SocketAddr {
@@ -37,7 +36,7 @@ impl Listener {
 
     pub(crate) async fn accept(&self) -> io::Result<Socket> {
         loop {
-            let (accepted, _) = self.ring.accept(&self.descriptor).await;
+            let (accepted, _) = Ring::accept(&self.descriptor).await;
             match result(accepted) {
                 // SAFETY: a descriptor that the kernel just made for us.
                 Ok(fd) => match Socket::new(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }) {
@@ -100,10 +99,10 @@ impl Socket {
 
     pub(crate) fn into_stream(self) -> Stream {
         let connection = Connection {
-            ring: uring::current(),
-            descriptor: Rc::new(Descriptor::new(self.fd, Closes::Here)),
+            descriptor: Descriptor::new(self.fd, Closes::Here),
             peer: self.peer,
             local: self.local,
+            is_drained: Cell::new(false),
             spare_message: Cell::new(None),
         };
         Stream { connection: Rc::new(connection) }
@@ -116,10 +115,11 @@ pub(crate) struct Stream {
 }
 
 struct Connection {
-    ring: Rc<Ring>,
     descriptor: Rc<Descriptor>,
     peer: SocketAddr,
     local: SocketAddr,
+    /// The last receive took all there was.
+    is_drained: Cell<bool>,
     /// Kept between sends, so that a send allocates nothing.
     spare_message: Cell<Option<Box<Message>>>,
 }
@@ -132,9 +132,9 @@ impl Stream {
         // SAFETY: just made, owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let copy = fd.try_clone()?;
-        let descriptor = Rc::new(Descriptor::new(copy, Closes::Here));
+        let descriptor = Descriptor::new(copy, Closes::Here);
         let (native, length) = to_native(address);
-        let (connected, _) = uring::current().connect(&descriptor, native, length).await;
+        let (connected, _) = Ring::connect(&descriptor, native, length).await;
         result(connected)?;
         Ok(Socket::new(fd)?.into_stream())
     }
@@ -147,20 +147,13 @@ impl Stream {
         self.connection.local
     }
 
-    pub(crate) async fn recv(&self, buffer: Buffer, from: usize) -> (io::Result<usize>, Buffer) {
-        self.recv_some(buffer, from, false).await
-    }
-
-    /// Like `recv`, but the kernel waits until the buffer is full where it can; the caller continues short answers.
-    pub(crate) async fn recv_all(&self, buffer: Buffer, from: usize) -> (io::Result<usize>, Buffer) {
-        self.recv_some(buffer, from, true).await
-    }
-
-    async fn recv_some(&self, mut buffer: Buffer, from: usize, all: bool) -> (io::Result<usize>, Buffer) {
-        let connection = &*self.connection;
+    /// `all`: the kernel waits until the buffer is full where it can; the caller continues short answers.
+    pub(crate) async fn recv(&self, mut buffer: Buffer, from: usize, all: bool) -> (io::Result<usize>, Buffer) {
+        let Connection { descriptor, is_drained, .. } = &*self.connection;
         loop {
-            let (received, memory) = connection.ring.recv(&connection.descriptor, buffer, from, all).await;
-            buffer = buffer_of(memory);
+            let received;
+            (received, buffer) = Ring::recv(descriptor, buffer, from, all, is_drained.get()).await;
+            is_drained.set(!cqueue::sock_nonempty(received.flags));
             match result(received) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return (result, buffer),
@@ -177,9 +170,8 @@ impl Stream {
         message.load(parts);
         let mut sent_all = Ok(());
         while !message.is_empty() && sent_all.is_ok() {
-            let (sent, memory) = connection.ring.send_message(&connection.descriptor, message).await;
-            let Memory::Message(back) = memory else { unreachable!("an operation returns what it was given") };
-            message = back;
+            let sent;
+            (sent, message) = Ring::send_message(&connection.descriptor, message).await;
             match result(sent) {
                 Ok(bytes) => message.sent(bytes),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -193,13 +185,11 @@ impl Stream {
 
     /// One part needs no vector.
     async fn send_one(&self, mut bytes: Bytes) -> io::Result<()> {
-        let connection = &*self.connection;
         while !bytes.is_empty() {
-            let (sent, memory) = connection.ring.send(&connection.descriptor, bytes).await;
-            let Memory::Bytes(back) = memory else { unreachable!("an operation returns what it was given") };
-            bytes = back;
+            let sent;
+            (sent, bytes) = Ring::send(&self.connection.descriptor, bytes).await;
             match result(sent) {
-                Ok(count) => bytes = bytes.split_off(count),
+                Ok(count) => bytes.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -236,14 +226,10 @@ pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
 }
 
 /// The kernel's result: a count or descriptor, or a negative errno.
-pub(super) fn result(result: i32) -> io::Result<usize> {
-    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result as usize) }
-}
-
-pub(super) fn buffer_of(memory: Memory) -> Buffer {
-    match memory {
-        Memory::Buffer(buffer) => buffer,
-        _ => unreachable!("an operation returns what it was given"),
+pub(super) fn result(completed: Completed) -> io::Result<usize> {
+    match completed.result {
+        error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+        count => Ok(count as usize),
     }
 }
 

@@ -4,8 +4,8 @@
 //! thread that called `ring::run` takes them.
 
 use super::descriptor::{Closes, Descriptor};
-use super::net::{buffer_of, check, result};
-use super::uring;
+use super::net::{check, result};
+use super::uring::Ring;
 use crate::{Buffer, Event, Signal, Task, spawn};
 use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -130,11 +130,11 @@ pub(super) fn listen(pipe: OwnedFd) {
 }
 
 async fn read_signals(pipe: OwnedFd, state: Rc<State>) {
-    let (ring, pipe) = (uring::current(), Rc::new(Descriptor::new(pipe, Closes::Here)));
+    let pipe = Descriptor::new(pipe, Closes::Here);
     let mut buffer = Buffer::take(1);
     loop {
-        let (read, memory) = ring.read(&pipe, buffer, 0, u64::MAX).await;
-        buffer = buffer_of(memory);
+        let read;
+        (read, buffer) = Ring::read(&pipe, buffer, 0, u64::MAX).await;
         match result(read) {
             Ok(1) => state.push(buffer[0].into()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -5,8 +5,8 @@
 //! once for all of them and takes out what has completed. When the shard sleeps, a completion signals the ring's eventfd, which the
 //! **waker** task reads through glommio's own ring.
 //!
-//! An operation's memory and descriptor belong to its slot until its completion, whoever stops waiting for it (runtime fault B12): a
-//! dropped future leaves an orphan and asks the kernel to cancel.
+//! An operation's memory and descriptor stay until its completion, whoever stops waiting for it (fault B12): a dropped future leaves them
+//! to its slot and asks the kernel to cancel.
 
 mod ops;
 mod slot;
@@ -16,11 +16,10 @@ use super::descriptor::Descriptor;
 use crate::context::Context as ShardContext;
 use crate::time::Instant;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-pub(super) use ops::Message;
-pub(super) use ops::OPCODES;
+pub(super) use ops::{Message, OPCODES};
 use slab::Slab;
-pub(super) use slot::Memory;
-use slot::{Kept, Slot};
+pub(super) use slot::Completed;
+use slot::{Keep, Kept, Slot};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -28,7 +27,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{Ordering, fence};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 /// Operations pushed between two enters. More are submitted at once; the cost is 64 bytes each against the memlock limit.
@@ -49,6 +48,8 @@ const IORING_ENTER_GETEVENTS: u32 = 1;
 pub(crate) struct Ring {
     uring: RefCell<IoUring>,
     slots: RefCell<Slab<Slot>>,
+    /// Completions on their way out; kept for its memory.
+    reaped: Cell<Vec<cqueue::Entry>>,
     /// Operations were pushed, or an enter was refused, since the last enter.
     is_dirty: Cell<bool>,
     flusher: Cell<Option<Waker>>,
@@ -87,6 +88,7 @@ impl Ring {
         let ring = Rc::new(Ring {
             uring: RefCell::new(uring),
             slots: RefCell::default(),
+            reaped: Cell::default(),
             is_dirty: Cell::new(false),
             flusher: Cell::default(),
             turn_began: Cell::new(crate::now()),
@@ -186,27 +188,27 @@ impl Ring {
 
     fn enter(&self) {
         counters::update(|counters| counters.ring_enters += 1);
+        let mut reaped = self.reaped.take();
         let entered = {
             let mut uring = self.uring.borrow_mut();
             let pushed = uring.submission().len() as u32;
-            // SAFETY: no signal mask is passed; every pushed entry's memory is kept by its slot.
-            unsafe { uring.submitter().enter::<libc::sigset_t>(pushed, 0, IORING_ENTER_GETEVENTS, None) }
+            // SAFETY: no signal mask is passed; every pushed entry's memory is kept by its operation.
+            let entered = unsafe { uring.submitter().enter::<libc::sigset_t>(pushed, 0, IORING_ENTER_GETEVENTS, None) };
+            reaped.extend(uring.completion());
+            entered
         };
         if let Err(error) = entered {
             match error.raw_os_error() {
-                // Interrupted, or the completion queue is full: it is emptied below and the rest goes next time.
+                // Interrupted, or the completion queue was full: it has been emptied and the rest goes next time.
                 Some(libc::EINTR | libc::EAGAIN | libc::EBUSY) => self.mark_dirty(),
                 _ => fatal("io_uring_enter", error),
             }
         }
-        loop {
-            // One at a time: what a completion wakes or drops must find the ring free.
-            let completion = self.uring.borrow_mut().completion().next();
-            match completion {
-                Some(completion) => self.complete(completion),
-                None => break,
-            }
+        // Taken out first: what a completion wakes or drops must find the ring free.
+        for completion in reaped.drain(..) {
+            self.complete(completion);
         }
+        self.reaped.set(reaped);
     }
 
     fn complete(&self, completion: cqueue::Entry) {
@@ -214,17 +216,25 @@ impl Ring {
             return;
         }
         let key = completion.user_data() as usize;
-        let (waker, orphaned) = {
-            let mut slots = self.slots.borrow_mut();
-            let waker = slots[key].complete(completion.result());
-            let orphaned = slots[key].is_orphan().then(|| slots.remove(key));
-            (waker, orphaned)
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        if let Some(orphan) = orphaned {
-            orphan.close_accepted();
+        let completed = Completed { result: completion.result(), flags: completion.flags() };
+        let mut slots = self.slots.borrow_mut();
+        match &mut slots[key] {
+            Slot::Waiting(waker) => {
+                let waker = waker.take();
+                slots[key] = Slot::Done(completed);
+                drop(slots);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            Slot::Orphan(_) => {
+                let orphan = slots.remove(key);
+                drop(slots);
+                if let Slot::Orphan(orphan) = orphan {
+                    orphan.completed(completed.result);
+                }
+            }
+            Slot::Done(_) => unreachable!("one completion per operation"),
         }
     }
 
@@ -239,7 +249,7 @@ impl Ring {
     fn push(&self, entry: squeue::Entry) {
         loop {
             let mut uring = self.uring.borrow_mut();
-            // SAFETY: the memory that the entry names is kept by its slot until its completion (`ops` and `Op`).
+            // SAFETY: the memory that the entry names is kept by its operation until its completion (`ops` and `Op`).
             if unsafe { uring.submission().push(&entry) }.is_ok() {
                 break;
             }
@@ -259,53 +269,58 @@ impl Ring {
 
     /// # Safety
     /// All memory that `entry` names lies in `memory` and does not move with it, and the descriptor is `descriptor`.
-    unsafe fn submit(self: &Rc<Self>, entry: squeue::Entry, descriptor: &Rc<Descriptor>, memory: Memory) -> Op {
-        let kept = Kept { memory, _descriptor: descriptor.clone() };
-        if self.is_closing.get() {
-            let key = self.slots.borrow_mut().insert(Slot::Done { result: -libc::ECANCELED, kept });
-            return Op { ring: self.clone(), key: Some(key) };
-        }
-        let key = self.slots.borrow_mut().insert(Slot::Waiting { waker: None, kept });
-        self.push(entry.user_data(key as u64));
-        Op { ring: self.clone(), key: Some(key) }
-    }
-}
-
-/// An operation in flight: resolves to the kernel's result (negative errno) and the memory it was given.
-pub(super) struct Op {
-    ring: Rc<Ring>,
-    /// `None` once resolved.
-    key: Option<usize>,
-}
-
-impl Future for Op {
-    type Output = (i32, Memory);
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(i32, Memory)> {
-        let this = &mut *self;
-        let key = this.key.expect("polled after its result");
-        let mut slots = this.ring.slots.borrow_mut();
-        if slots[key].poll_done(cx).is_pending() {
-            return Poll::Pending;
-        }
-        this.key = None;
-        match slots.remove(key) {
-            Slot::Done { result, kept } => Poll::Ready((result, kept.memory)),
-            _ => unreachable!("poll_done is ready only when done"),
-        }
-    }
-}
-
-impl Drop for Op {
-    fn drop(&mut self) {
-        let Some(key) = self.key else { return };
-        let done = {
-            let mut slots = self.ring.slots.borrow_mut();
-            if slots[key].abandon() { None } else { Some(slots.remove(key)) }
+    unsafe fn submit<K: Keep>(entry: squeue::Entry, descriptor: &Rc<Descriptor>, memory: K) -> Op<K> {
+        let ring = descriptor.ring();
+        let slot = match ring.is_closing.get() {
+            false => Slot::Waiting(None),
+            true => Slot::Done(Completed { result: -libc::ECANCELED, flags: 0 }),
         };
-        match done {
-            Some(unread) => unread.close_accepted(),
-            None => self.ring.push(opcode::AsyncCancel::new(key as u64).build().user_data(IGNORED)),
+        let key = ring.slots.borrow_mut().insert(slot);
+        if !ring.is_closing.get() {
+            ring.push(entry.user_data(key as u64));
         }
+        Op { key, kept: Some(Kept { memory, descriptor: descriptor.clone() }) }
+    }
+}
+
+/// An operation in flight: resolves to what the kernel said and the memory it was given.
+pub(super) struct Op<K: Keep> {
+    key: usize,
+    /// `None` once resolved. A forgotten `Op` leaks it, so that the kernel never loses its memory.
+    kept: Option<Kept<K>>,
+}
+
+/// What it keeps never moves in memory by being moved.
+impl<K: Keep> Unpin for Op<K> {}
+
+impl<K: Keep> Future for Op<K> {
+    type Output = (Completed, K);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Completed, K)> {
+        let kept = self.kept.as_ref().expect("polled after its result");
+        let mut slots = kept.descriptor.ring().slots.borrow_mut();
+        let completed = ready!(slots[self.key].poll(cx));
+        slots.remove(self.key);
+        drop(slots);
+        let kept = self.kept.take().expect("it was there");
+        Poll::Ready((completed, kept.memory))
+    }
+}
+
+impl<K: Keep> Drop for Op<K> {
+    fn drop(&mut self) {
+        let Some(mut kept) = self.kept.take() else { return };
+        let descriptor = kept.descriptor.clone();
+        let mut slots = descriptor.ring().slots.borrow_mut();
+        if let Slot::Done(completed) = slots[self.key] {
+            slots.remove(self.key);
+            drop(slots);
+            kept.memory.unclaimed(completed.result);
+            return;
+        }
+        slots[self.key] = Slot::Orphan(Box::new(kept));
+        drop(slots);
+        let cancel = opcode::AsyncCancel::new(self.key as u64).build().user_data(IGNORED);
+        descriptor.ring().push(cancel);
     }
 }
 

@@ -1,6 +1,7 @@
 //! CPU per request of an echo server (100 bytes) on the runtime's `Stream`, against a bare io_uring loop in the same run.
 //!
-//! `cargo run --release -p ringlane-runtime --example echo [SECONDS]` prints one table. Server on the first CPU, client on the last;
+//! `cargo run --release -p ringlane-runtime --example echo [SECONDS]` prints one table. To profile one side: `echo serve-runtime` (or
+//! `serve-bare`) prints its address, `echo load ADDRESS CONNECTIONS SECONDS` drives it. Server on the first CPU, client on the last;
 //! the server's CPU time is the kernel's own count over all its threads; medians of three interleaved rounds.
 
 mod bare;
@@ -20,8 +21,17 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("serve-bare") => bare::serve(first_core()),
         Some("serve-runtime") => serve_runtime(),
+        Some("load") => load(&arguments[1..]),
         seconds => compare(seconds.map_or(2.0, |text| text.parse().expect("a number of seconds"))),
     }
+}
+
+fn load(arguments: &[String]) {
+    let [address, connections, seconds] = arguments else { panic!("expected ADDRESS CONNECTIONS SECONDS") };
+    let last_core = *allowed_cores().last().unwrap();
+    let mut client = bare::Client::connect(last_core, address.parse().unwrap(), connections.parse().unwrap());
+    let seconds: f64 = seconds.parse().unwrap();
+    println!("{:.0} requests/s", client.run(Duration::from_secs_f64(seconds)) as f64 / seconds);
 }
 
 fn first_core() -> usize {

@@ -1,105 +1,59 @@
-//! One operation's place: what the kernel may touch until the completion, and who waits for it.
+//! One operation's place between push and completion: who waits for it, or what must outlive nobody waiting.
 
 use super::super::descriptor::Descriptor;
-use super::Message;
-use crate::Buffer;
-use bytes::Bytes;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Memory that the kernel reads or writes for an operation.
-pub(in crate::ring) enum Memory {
-    None,
-    Buffer(Buffer),
-    Bytes(Bytes),
-    Message(Box<Message>),
-    Address {
-        _address: Box<libc::sockaddr_storage>,
-    },
-    /// No memory, but the result is a descriptor that must be closed when nobody takes it.
-    Accepted,
+/// What the kernel said: a count, a descriptor or a negative errno, and the completion's flags.
+#[derive(Clone, Copy)]
+pub(in crate::ring) struct Completed {
+    pub(in crate::ring) result: i32,
+    pub(in crate::ring) flags: u32,
 }
 
-/// Held from push to completion. The descriptor too: closed earlier, its number could name another file when the entry is submitted.
-pub(super) struct Kept {
-    pub(super) memory: Memory,
-    pub(super) _descriptor: Rc<Descriptor>,
+/// What the kernel reads or writes for an operation: owned by the operation, wherever it goes; never moved in memory by being moved.
+pub(in crate::ring) trait Keep: 'static {
+    /// The operation ended and nobody waits for its result any more.
+    fn unclaimed(&mut self, _result: i32) {}
+}
+
+/// Memory and descriptor of an operation. The descriptor too: closed earlier, its number could name another file when the entry is
+/// submitted.
+pub(super) struct Kept<K> {
+    pub(super) memory: K,
+    pub(super) descriptor: Rc<Descriptor>,
 }
 
 pub(super) enum Slot {
-    Waiting {
-        waker: Option<Waker>,
-        kept: Kept,
-    },
-    Done {
-        result: i32,
-        kept: Kept,
-    },
-    /// Nobody waits; `result` comes with the completion.
-    Orphan {
-        result: Option<i32>,
-        kept: Kept,
-    },
-    /// Only while a state is being changed.
-    Changing,
+    Waiting(Option<Waker>),
+    Done(Completed),
+    /// Nobody waits; the memory goes when the kernel is done with it.
+    Orphan(Box<dyn Orphan>),
+}
+
+/// A [`Kept`] of any type.
+pub(super) trait Orphan {
+    fn completed(self: Box<Self>, result: i32);
+}
+
+impl<K: Keep> Orphan for Kept<K> {
+    fn completed(mut self: Box<Self>, result: i32) {
+        self.memory.unclaimed(result);
+    }
 }
 
 impl Slot {
-    /// Whom to wake.
-    pub(super) fn complete(&mut self, completed: i32) -> Option<Waker> {
-        match std::mem::replace(self, Slot::Changing) {
-            Slot::Waiting { waker, kept } => {
-                *self = Slot::Done { result: completed, kept };
-                waker
-            }
-            Slot::Orphan { kept, .. } => {
-                *self = Slot::Orphan { result: Some(completed), kept };
-                None
-            }
-            Slot::Done { .. } | Slot::Changing => unreachable!("one completion per operation"),
-        }
-    }
-
-    pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Completed> {
         match self {
-            Slot::Waiting { waker: Some(waker), .. } => waker.clone_from(cx.waker()),
-            Slot::Waiting { waker, .. } => *waker = Some(cx.waker().clone()),
-            _ => return Poll::Ready(()),
+            Slot::Done(completed) => return Poll::Ready(*completed),
+            Slot::Waiting(Some(waker)) => waker.clone_from(cx.waker()),
+            Slot::Waiting(none) => *none = Some(cx.waker().clone()),
+            Slot::Orphan(_) => unreachable!("an orphan has no future"),
         }
         Poll::Pending
     }
 
-    /// False when it is done already.
-    pub(super) fn abandon(&mut self) -> bool {
-        match std::mem::replace(self, Slot::Changing) {
-            Slot::Waiting { kept, .. } => {
-                *self = Slot::Orphan { result: None, kept };
-                true
-            }
-            other => {
-                *self = other;
-                false
-            }
-        }
-    }
-
-    pub(super) fn is_orphan(&self) -> bool {
-        matches!(self, Slot::Orphan { .. })
-    }
-
     pub(super) fn is_in_kernel(&self) -> bool {
-        matches!(self, Slot::Waiting { .. } | Slot::Orphan { .. })
-    }
-
-    /// Closes the socket of an accept that nobody took.
-    pub(super) fn close_accepted(self) {
-        if let Slot::Done { result, kept } | Slot::Orphan { result: Some(result), kept } = self
-            && matches!(kept.memory, Memory::Accepted)
-            && result >= 0
-        {
-            // SAFETY: the kernel made this descriptor for an accept whose result nobody else has seen.
-            drop(unsafe { OwnedFd::from_raw_fd(result) });
-        }
+        !matches!(self, Slot::Done(_))
     }
 }
