@@ -13,6 +13,9 @@ mod placement;
 mod producer_ids;
 mod topics;
 
+#[cfg(test)]
+mod tests;
+
 pub use brokers::{BrokerRegistered, RegisterBroker, register_broker, unfence_broker};
 pub use configs::{AlterConfigs, AlterOp, ConfigChange, alter_configs};
 pub use partitions::{CreatePartitions, create_partitions};

@@ -32,9 +32,15 @@ impl Image {
         Ok(())
     }
 
-    /// The same state at a later position: entries without records, or the empty state of a new cluster.
+    /// The same state at another position: the empty state of a new cluster, or a snapshot's before its records.
     pub(crate) fn moved_to(&mut self, position: LogPosition) {
         self.applied = position;
+    }
+
+    /// Takes back one record of a snapshot of this position.
+    pub(super) fn restore(&mut self, record: &Record) -> Result<(), ApplyError> {
+        let index = self.applied.index;
+        self.apply_record(record, &mut Delta::default()).map_err(|what| ApplyError { index, what })
     }
 
     fn apply_record(&mut self, record: &Record, delta: &mut Delta) -> Result<(), String> {

@@ -8,6 +8,8 @@ mod apply;
 mod delta;
 mod parts;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use apply::ApplyError;
 pub use delta::Delta;

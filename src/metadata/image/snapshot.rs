@@ -1,6 +1,6 @@
 //! An image as records, and back: what a snapshot file and a snapshot message hold.
 
-use crate::image::{Delta, Image, LogPosition, METADATA_VERSION};
+use crate::image::{Image, LogPosition, METADATA_VERSION};
 use crate::record::batch::{BatchError, read_record, write_record};
 use crate::{ConfigResource, Record};
 use ringlane_protocol::{Reader, Writer};
@@ -58,13 +58,12 @@ impl Image {
 
     /// The image that was at `position` when `bytes` were made of it.
     pub fn from_snapshot(position: LogPosition, bytes: &[u8]) -> Result<Image, SnapshotError> {
-        let mut reader = Reader::new(bytes);
-        let mut records = Vec::new();
-        while reader.remaining() > 0 {
-            records.push(read_record(&mut reader)?);
-        }
         let mut image = Image::default();
-        image.apply(position, &records, &mut Delta::default())?;
+        image.moved_to(position);
+        let mut reader = Reader::new(bytes);
+        while reader.remaining() > 0 {
+            image.restore(&read_record(&mut reader)?)?;
+        }
         Ok(image)
     }
 

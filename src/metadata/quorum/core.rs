@@ -412,3 +412,134 @@ fn mix(a: u64, b: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: CoreOptions = CoreOptions { raft_id: 1, seed: 1, heartbeat_ticks: 2, election_ticks: 10 };
+
+    fn items(write: &[u8]) -> Vec<Item> {
+        let mut bytes = Vec::new();
+        journal::put_write(&mut bytes, write);
+        journal::scan(&bytes).unwrap().items
+    }
+
+    fn alone() -> MetaCore {
+        let state = Checkpoint::bootstrap(1);
+        let first = items(&MetaCore::bootstrap_items(&state));
+        MetaCore::open(OPTIONS, state, first).unwrap()
+    }
+
+    /// Says that everything is durable until nothing is due; answers what was written.
+    fn settle(core: &mut MetaCore) -> Vec<u8> {
+        let mut written = Vec::new();
+        loop {
+            let turn = core.take_turn().unwrap();
+            let Some(last) = turn.persists.last() else { return written };
+            let number = last.number;
+            turn.persists.iter().for_each(|persist| written.extend_from_slice(&persist.items));
+            core.persisted(number);
+        }
+    }
+
+    /// Without it a single broker would wait for an election that nobody else takes part in.
+    #[test]
+    fn a_quorum_of_one_leads_at_once_but_not_before_its_vote_is_durable() {
+        let mut core = alone();
+        let turn = core.take_turn().unwrap();
+        assert!(core.is_leader() && !core.is_active());
+        assert!(turn.applied.is_empty());
+        core.persisted(turn.persists.last().unwrap().number);
+        core.take_turn().unwrap();
+        assert!(core.is_active());
+    }
+
+    /// Contract point 7: one journal write carries whatever is due; a write per proposal would let the queue grow without end.
+    #[test]
+    fn many_proposals_share_one_write() {
+        let mut core = alone();
+        settle(&mut core);
+        let positions: Vec<_> = (0..50).map(|_| core.propose(&[Record::NoOp]).unwrap()).collect();
+        let turn = core.take_turn().unwrap();
+        assert!(turn.applied.is_empty(), "nothing is committed before it is durable");
+        core.persisted(turn.persists.last().unwrap().number);
+        let applied: Vec<_> = core.take_turn().unwrap().applied.iter().map(|applied| applied.position).collect();
+        assert_eq!(applied, positions);
+    }
+
+    /// Contract point 4: a hard state that says only "committed" stands in the journal behind the entries it speaks of.
+    #[test]
+    fn the_hard_state_keeps_its_place_in_the_journal() {
+        let mut core = alone();
+        let written = settle(&mut core);
+        let mut last_entry = 0;
+        for item in items(&written) {
+            match item {
+                Item::Entries(entries) => last_entry = entries.last().unwrap().index,
+                Item::HardState(state) => {
+                    assert!(state.commit <= last_entry.max(1), "{state:?} before entry {last_entry}")
+                }
+                Item::SnapshotMark(_) => panic!("no snapshot was made"),
+            }
+        }
+        assert_eq!(last_entry, core.committed());
+    }
+
+    /// Contract point 8: a peer's proposal would be decided on nobody's image.
+    #[test]
+    fn proposals_of_others_are_dropped() {
+        let mut core = alone();
+        settle(&mut core);
+        let before = core.next_index();
+        let mut message = Message { to: 1, from: 2, term: core.term(), ..Default::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        message.mut_entries().push(Entry::default());
+        core.step(message);
+        assert_eq!(core.next_index(), before);
+    }
+
+    /// Contract point 9: with a disk that hangs, proposals would otherwise pile up in memory.
+    #[test]
+    fn what_is_uncommitted_is_bounded() {
+        let mut core = alone();
+        settle(&mut core);
+        let name: std::sync::Arc<str> = "x".repeat(30_000).into();
+        let large: Vec<_> = (0..200).map(|i| Record::Topic { name: name.clone(), id: Uuid([i; 16]) }).collect();
+        let taken = (0..100).take_while(|_| core.propose(&large).is_ok()).count();
+        assert!((4..=6).contains(&taken), "{taken} proposals of 6 MB were taken");
+        assert_eq!(core.propose(&large), Err(ProposeError::Busy));
+        let too_large = [large.clone(), large].concat();
+        assert!(matches!(core.propose(&too_large), Err(ProposeError::Batch(BatchError::TooLarge { .. }))));
+    }
+
+    /// quorum.md, contract with raft-rs, point 11: crate `raft` panics on a commit index beyond the log's end; the operator must be told
+    /// what it means.
+    #[test]
+    fn a_journal_that_lost_entries_is_refused() {
+        let mut core = alone();
+        core.take_turn().unwrap();
+        let mut w = Writer::new();
+        w.raw(&MetaCore::bootstrap_items(&Checkpoint::bootstrap(1)));
+        journal::put_hard_state(&mut w, &HardState { term: 2, vote: 1, commit: 9, ..Default::default() });
+        let opened = MetaCore::open(OPTIONS, Checkpoint::bootstrap(1), items(w.as_slice()));
+        assert!(matches!(opened, Err(CoreError::LostEntries { commit: 9, last: 1 })));
+    }
+
+    /// The journal may forget what a snapshot holds, but nothing behind it.
+    #[test]
+    fn a_new_segment_holds_what_follows_the_snapshot() {
+        let mut core = alone();
+        settle(&mut core);
+        let snapshot = core.checkpoint();
+        (1..=3)
+            .for_each(|id| drop(core.propose(&[Record::Topic { name: format!("t{id}").into(), id: Uuid([id; 16]) }])));
+        settle(&mut core);
+        let first = items(&core.items_after(snapshot.position()).unwrap());
+        core.compact(u64::MAX);
+        assert_eq!(core.items_after(snapshot.position()), None, "compacted entries are gone");
+        let mut again = MetaCore::open(OPTIONS, snapshot, first).unwrap();
+        settle(&mut again);
+        assert_eq!(again.image().topic_count(), 3);
+    }
+}

@@ -143,8 +143,7 @@ impl Storage for RaftLog {
         if position.index < request_index {
             return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
-        let mut snapshot = Snapshot::default();
-        snapshot.data = self.state.image.to_snapshot().into();
+        let mut snapshot = Snapshot { data: self.state.image.to_snapshot().into(), ..Default::default() };
         let metadata = snapshot.mut_metadata();
         (metadata.index, metadata.term) = (position.index, position.term);
         metadata.set_conf_state(self.state.conf_state.clone());

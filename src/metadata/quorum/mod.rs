@@ -21,6 +21,9 @@ pub mod journal;
 mod log;
 mod logger;
 
+#[cfg(test)]
+mod chaos;
+
 pub use self::core::{Applied, CoreError, CoreOptions, MetaCore, Persist, ProposeError, Turn};
 pub use self::log::{Checkpoint, OutOfPlace};
 pub use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, HardState, Message, MessageType};
