@@ -457,4 +457,24 @@ mod tests {
             assert_eq!(refused(&cut, &strict), ErrorCode::CorruptMessage, "{codec:?}");
         }
     }
+
+    /// Whatever a client sends behind a right CRC: an answer, never a panic.
+    #[test]
+    fn no_bytes_bring_it_down() {
+        let strict = TopicConfig { strict_validation: true, compacted: true, timestamp_before_max_ms: 500, ..topic() };
+        for seed in 0..4_000 {
+            let mut random = crate::test_kit::Random::new(seed);
+            let codec = Compression::ALL[random.below(5)];
+            let bytes = changed(codec, |bytes| {
+                for _ in 0..1 + random.below(6) {
+                    // Length and magic stay: they are looked at before the CRC.
+                    let at = 21 + random.below(bytes.len() - 21);
+                    bytes[at] = [0, 0x7f, 0x80, 0xff, bytes[at] ^ 1][random.below(5)];
+                }
+            });
+            if let Ok(prepared) = prepare(&bytes, &strict) {
+                assert_eq!(check_batch(&prepared.bytes), Ok(prepared.header), "seed {seed}");
+            }
+        }
+    }
 }

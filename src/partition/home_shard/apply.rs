@@ -120,7 +120,9 @@ impl Inner {
         let mut state = self.state.borrow_mut();
         let partition = state.partitions.get_mut(&at).filter(|partition| partition.is_led_by(self.broker_id))?;
         let is_new = partition.epochs.assign(partition.spec.leader_epoch, partition.log.end_offset());
-        is_new.then(|| (partition.log.clone(), partition.epochs.to_checkpoint()))
+        // An empty log has nothing to tell that a later scan would not: a new topic costs no file here.
+        let has_records = partition.log.end_offset() > partition.log.start_offset();
+        (is_new && has_records).then(|| (partition.log.clone(), partition.epochs.to_checkpoint()))
     }
 
     fn take_out(&self, at: TopicPartition) -> Option<(Log, Vec<Done>)> {

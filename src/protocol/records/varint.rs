@@ -6,11 +6,17 @@ pub const VARLONG_BYTES_MAX: usize = 10;
 /// Splits a varint off the front. `None` when it is cut or longer than any 64-bit value needs.
 #[inline]
 pub fn take_varlong(bytes: &mut &[u8]) -> Option<i64> {
-    // Lengths, deltas and counts of ordinary records fit one byte.
+    // Deltas and counts of ordinary records fit one byte, their lengths two.
     let (&first, rest) = bytes.split_first()?;
     if first < 0x80 {
         *bytes = rest;
         return Some(zigzag(u64::from(first)));
+    }
+    if let Some((&second, rest)) = rest.split_first()
+        && second < 0x80
+    {
+        *bytes = rest;
+        return Some(zigzag(u64::from(first & 0x7f) | u64::from(second) << 7));
     }
     take_long_form(bytes)
 }
