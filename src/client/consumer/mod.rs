@@ -123,7 +123,7 @@ impl Consumer {
             if !records.is_empty() || now() >= deadline {
                 return Ok(records);
             }
-            drop(select(pin!(changed), pin!(sleep_until(deadline))).await);
+            select(pin!(changed), pin!(sleep_until(deadline))).await;
         }
     }
 

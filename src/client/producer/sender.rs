@@ -68,7 +68,9 @@ pub(super) async fn run(shared: Weak<Shared>) {
         let next_event = this.step();
         drop(this);
         match next_event {
-            Some(at) => drop(select(pin!(changed), pin!(sleep_until(at))).await),
+            Some(at) => {
+                select(pin!(changed), pin!(sleep_until(at))).await;
+            }
             None => changed.await,
         }
     }
