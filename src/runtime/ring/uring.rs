@@ -55,7 +55,10 @@ pub(crate) struct Ring {
     flusher: Cell<Option<Waker>>,
     /// When the executor last looked at glommio's ring, as far as we know.
     turn_began: Cell<Instant>,
+    /// Takes no more operations.
     is_closing: Cell<bool>,
+    /// `wake_loop` may end.
+    is_closed: Cell<bool>,
     eventfd: RawFd,
 }
 
@@ -93,6 +96,7 @@ impl Ring {
             flusher: Cell::default(),
             turn_began: Cell::new(crate::now()),
             is_closing: Cell::new(false),
+            is_closed: Cell::new(false),
             eventfd: eventfd.as_raw_fd(),
         });
         glommio::spawn_local(ring.clone().flush_loop()).detach();
@@ -110,6 +114,8 @@ impl Ring {
             self.flush();
             glommio::timer::sleep(Duration::from_millis(1)).await;
         }
+        // Only now: the completions above wake `wake_loop` too, and it closes the eventfd when it ends.
+        self.is_closed.set(true);
         let one = 1u64.to_ne_bytes();
         // SAFETY: writes eight bytes of a local array to the eventfd, which `wake_loop` holds open until it has read them.
         let written = unsafe { libc::write(self.eventfd, one.as_ptr().cast(), one.len()) };
@@ -150,7 +156,7 @@ impl Ring {
     async fn wake_loop(self: Rc<Self>, eventfd: OwnedFd) {
         // SAFETY: the descriptor is open and handed over.
         let signals = unsafe { glommio::io::BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
-        while !self.is_closing.get() {
+        while !self.is_closed.get() {
             if let Err(error) = signals.read_at(0, 8).await {
                 fatal("reading the eventfd", error.into());
             }
