@@ -9,7 +9,8 @@ use ringlane_config::Config;
 use crate::cores;
 
 pub fn print(serving: &Serving, config: &Config, cpus: &[usize], direct: bool) {
-    let file_system = mounts().as_deref().and_then(|mounts| file_system(mounts, &serving.data_dir));
+    let data_dir = std::path::absolute(&serving.data_dir).unwrap_or_else(|_| serving.data_dir.clone());
+    let file_system = mounts().as_deref().and_then(|mounts| file_system(mounts, &data_dir));
     let disk = format!(
         "{}, {}",
         file_system.as_deref().unwrap_or("unknown"),
