@@ -57,6 +57,8 @@ pub struct Shard {
     pub home: HomeShard,
     pub metrics: Rc<ShardMetrics>,
     pub request_budget: Budget,
+    /// Fetched bytes that clients have not read yet.
+    pub fetch_budget: Budget,
     pub connections: Connections,
     pub counts: ConnectionCounts,
     pub refusals: Refusals,
@@ -120,6 +122,7 @@ impl Shard {
             home,
             metrics,
             request_budget: Budget::new("requests", broker.request_bytes_per_shard(shards)),
+            fetch_budget: Budget::new("fetched", broker.read_bytes_per_shard()),
             connections: Connections::default(),
             counts,
             refusals: Refusals::default(),
@@ -143,7 +146,7 @@ impl Shard {
         let sweeping = self.clone();
         vec![
             spawn("home shard", async move { home.run().await }),
-            spawn("idle connections", async move { sweeping.connections.sweep().await }),
+            spawn("idle connections", async move { sweeping.connections.sweep(&sweeping.fetch_budget).await }),
         ]
     }
 

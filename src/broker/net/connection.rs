@@ -46,6 +46,8 @@ pub struct Connection {
     stream: Stream,
     deadline: Deadline,
     idle_max: Duration,
+    /// Since when fetched bytes have been waiting for the client to read them.
+    sending_since: Cell<Option<Instant>>,
 }
 
 impl Connection {
@@ -61,6 +63,7 @@ impl Connection {
             stream: socket.into_stream(),
             deadline: Deadline::within(idle_max),
             idle_max,
+            sending_since: Cell::new(None),
             shard: shard.clone(),
         });
         let place = shard.connections.enter(connection.clone());
@@ -87,6 +90,11 @@ impl Connection {
     /// True when it has been silent, or has not read its answers, for too long.
     pub fn is_overdue(&self, now: Instant) -> bool {
         self.deadline.has_passed(now) && !self.responses.waits_for_handler()
+    }
+
+    /// Since when it has held memory for fetched bytes that its client does not read.
+    pub fn sending_since(&self) -> Option<Instant> {
+        self.sending_since.get()
     }
 
     /// Idle ones are closed every day and are no news; the count is.
@@ -126,11 +134,14 @@ async fn send(connection: Rc<Connection>) {
     let leaves = |arrival: Instant| metrics.request_us.record(arrival.elapsed().as_micros() as u64);
     while let Some(outgoing) = connection.responses.next(leaves).await {
         if outgoing.bytes > 0 {
+            connection.sending_since.set((!outgoing.held.is_empty()).then(now));
             if let Err(error) = connection.stream.send_all(outgoing.parts).await {
                 tracing::debug!(peer = %connection.peer, %error, "send failed");
                 break;
             }
+            drop(outgoing.held);
             connection.deadline.set_within(connection.idle_max);
+            connection.sending_since.set(None);
             connection.responses.sent(outgoing.bytes);
             metrics.socket_bytes_out.add(outgoing.bytes as u64);
             metrics.socket_sends.increment();

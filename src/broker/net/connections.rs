@@ -1,7 +1,7 @@
 //! The connections of one shard: how many there are, which have been idle for too long, and how all of them end.
 
 use super::connection::Connection;
-use ringlane_runtime::{ShardId, now, sleep};
+use ringlane_runtime::{Budget, Instant, ShardId, now, sleep};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// How often a shard looks for overdue connections: much less than the shortest useful `connections.max.idle.ms`.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// A client that has not read its answer for this long may lose its connection when others need the memory.
+const UNREAD_MAX: Duration = Duration::from_secs(5);
 
 /// How many connections each shard serves, those on their way to it included. The acceptor counts up, the serving shard counts down; read
 /// to choose a shard, so a stale value costs a slightly worse choice.
@@ -70,13 +73,28 @@ impl Connections {
         self.open.borrow().len()
     }
 
-    /// Ends overdue connections, for as long as the shard runs.
-    pub async fn sweep(&self) {
+    /// Ends overdue connections, for as long as the shard runs; and while the shard's memory for fetched bytes is all taken, whoever has
+    /// kept some of it longest without reading.
+    pub async fn sweep(&self, fetched: &Budget) {
         loop {
             sleep(SWEEP_EVERY).await;
             let at = now();
-            self.close_where(|connection| connection.is_overdue(at)).iter().for_each(|closed| closed.report_overdue());
+            let mut closed = self.close_where(|connection| connection.is_overdue(at));
+            let is_short = fetched.try_acquire(1).is_none();
+            if is_short {
+                closed.extend(self.close_slowest_reader(at));
+            }
+            closed.iter().for_each(|closed| closed.report_overdue());
         }
+    }
+
+    fn close_slowest_reader(&self, at: Instant) -> Option<Rc<Connection>> {
+        let slowest = {
+            let open = self.open.borrow();
+            let reading = open.iter().filter_map(|(key, connection)| Some((connection.sending_since()?, key)));
+            reading.min().filter(|(since, _)| at.since(*since) > UNREAD_MAX).map(|(_, key)| open[key].clone())
+        };
+        slowest.inspect(|connection| connection.close())
     }
 
     /// No request is taken any more.

@@ -6,7 +6,7 @@
 
 use super::bell::Bell;
 use bytes::Bytes;
-use ringlane_runtime::{Instant, Task};
+use ringlane_runtime::{Instant, Permit, Task};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -26,6 +26,8 @@ const SEND_BYTES: usize = 4 << 20;
 #[derive(Default)]
 pub struct Response {
     pub parts: Vec<Bytes>,
+    /// Memory budget that the parts hold until they have left.
+    pub held: Option<Permit>,
 }
 
 impl Response {
@@ -36,7 +38,7 @@ impl Response {
 
 impl From<Bytes> for Response {
     fn from(bytes: Bytes) -> Response {
-        Response { parts: vec![bytes] }
+        Response { parts: vec![bytes], held: None }
     }
 }
 
@@ -101,6 +103,8 @@ enum Entry {
 pub struct Outgoing {
     pub parts: Vec<Bytes>,
     pub bytes: usize,
+    /// Dropped when everything has left.
+    pub held: Vec<Permit>,
     /// End the connection after sending.
     pub close: Option<CloseReason>,
 }
@@ -229,7 +233,7 @@ impl Responses {
 
 impl State {
     fn take_prefix(&mut self, leaves: &mut impl FnMut(Instant)) -> Option<Outgoing> {
-        let mut outgoing = Outgoing { parts: Vec::new(), bytes: 0, close: None };
+        let mut outgoing = Outgoing { parts: Vec::new(), bytes: 0, held: Vec::new(), close: None };
         let mut taken = 0;
         while outgoing.bytes < SEND_BYTES && matches!(self.entries.front(), Some(Entry::Ready { .. })) {
             let Some(Entry::Ready { arrival, answer, bytes }) = self.entries.pop_front() else { break };
@@ -237,8 +241,14 @@ impl State {
             taken += 1;
             outgoing.bytes += bytes;
             match answer {
-                Answer::Send(response) if outgoing.parts.is_empty() => outgoing.parts = response.parts,
-                Answer::Send(response) => outgoing.parts.extend(response.parts),
+                Answer::Send(response) => {
+                    outgoing.held.extend(response.held);
+                    if outgoing.parts.is_empty() {
+                        outgoing.parts = response.parts;
+                    } else {
+                        outgoing.parts.extend(response.parts);
+                    }
+                }
                 Answer::Nothing => {}
                 Answer::Close(reason) => {
                     outgoing.close = Some(reason);

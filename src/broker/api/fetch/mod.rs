@@ -11,6 +11,8 @@ pub use session::FetchSessions;
 use super::request::{ReplyHead, Request, malformed};
 use super::{Handled, later_promising};
 use crate::net::{Answer, CloseReason, Connection, QUEUED_BYTES_MAX, Response};
+use crate::shard::Shard;
+use bytes::Bytes;
 use read::{Limits, Read};
 use ringlane_partition::{Isolation, ReadResult};
 use ringlane_protocol::fetch::{
@@ -18,7 +20,7 @@ use ringlane_protocol::fetch::{
 };
 use ringlane_protocol::hot::{FetchResponseWriter, FetchView};
 use ringlane_protocol::{ErrorCode, TopicId};
-use ringlane_runtime::{now, random_u64};
+use ringlane_runtime::{Permit, now, random_u64};
 use session::{Begun, SessionRequest, Told, TopicKey, Wanted};
 use std::rc::Rc;
 
@@ -26,6 +28,9 @@ use std::rc::Rc;
 const TOPIC_IDS_FROM: i16 = 13;
 /// First version whose answer says where the leader is (KIP-951).
 const LEADER_HINTS_FROM: i16 = 16;
+
+/// Parts of the shard's fetch budget that one answer may take when the budget is short.
+const SHARES_UNDER_PRESSURE: usize = 16;
 
 /// The request, owned.
 struct Asked {
@@ -96,9 +101,34 @@ async fn answer(request: Request, asked: Asked) -> Handled {
         Ok(begun) => begun,
         Err(error) => return Ok(refuse(head, error)),
     };
-    let results = Read::plan(shard, &wanted, asked.limits, isolation).run(shard).await;
+    let (results, held) = read_within_budget(shard, &wanted, asked.limits, isolation).await;
     let told = tell(&connection, session_id, incremental, &wanted, results);
-    Ok(encode(head, &connection, session_id, &told))
+    let parts = encode(head, &connection, session_id, &told);
+    Ok(Answer::Send(Response { parts, held }))
+}
+
+/// Reads, and takes the budget for what was read. Without enough budget the bytes are given up, and read again, fewer, when other
+/// clients have read theirs.
+async fn read_within_budget(
+    shard: &Rc<Shard>,
+    wanted: &[Wanted],
+    mut limits: Limits,
+    isolation: Isolation,
+) -> (Vec<ReadResult>, Option<Permit>) {
+    let results = Read::plan(shard, wanted, limits, isolation).run(shard).await;
+    let bytes: usize = results.iter().map(|result| result.bytes).sum();
+    if bytes == 0 {
+        return (results, None);
+    }
+    if let Some(held) = shard.fetch_budget.try_acquire(bytes) {
+        return (results, Some(held));
+    }
+    drop(results);
+    let fewer = bytes.min(shard.fetch_budget.limit_bytes() / SHARES_UNDER_PRESSURE);
+    let held = shard.fetch_budget.acquire(fewer).await;
+    limits.max_bytes = fewer as i32;
+    limits.max_wait_ms = 0;
+    (Read::plan(shard, wanted, limits, isolation).run(shard).await, Some(held))
 }
 
 /// Notes in the session what the client gets to know; what it need not be told again is left out.
@@ -125,10 +155,10 @@ fn tell<'a>(
 /// A whole request that is refused: no partition has an answer of its own.
 fn refuse(head: ReplyHead, error: ErrorCode) -> Answer {
     let writer = FetchResponseWriter::begin(head.version, head.correlation_id, 0, error, 0, 0, 0);
-    Answer::Send(Response { parts: writer.finish(&Vec::new()) })
+    Answer::Send(Response { parts: writer.finish(&Vec::new()), held: None })
 }
 
-fn encode(head: ReplyHead, connection: &Connection, session_id: i32, told: &[(&Wanted, ReadResult)]) -> Answer {
+fn encode(head: ReplyHead, connection: &Connection, session_id: i32, told: &[(&Wanted, ReadResult)]) -> Vec<Bytes> {
     let topics = || told.chunk_by(|(one, _), (next, _)| one.topic == next.topic);
     let mut writer = FetchResponseWriter::begin(
         head.version,
@@ -162,7 +192,7 @@ fn encode(head: ReplyHead, connection: &Connection, session_id: i32, told: &[(&W
         port: node.port,
         rack: node.rack.as_deref(),
     });
-    Answer::Send(Response { parts: writer.finish(&nodes.collect()) })
+    writer.finish(&nodes.collect())
 }
 
 fn partition_data(partition_index: i32, result: &ReadResult) -> PartitionData<'static> {

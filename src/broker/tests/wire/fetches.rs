@@ -195,3 +195,30 @@ fn a_session_sends_only_news() {
         assert_eq!(decode::<FetchResponse>(&body, LATEST).error_code, ErrorCode::FetchSessionIdNotFound);
     });
 }
+
+/// Clients that ask for megabytes and read nothing hold memory that others need: they must not get all of it, and not for ever.
+#[test]
+fn clients_that_do_not_read_do_not_starve_those_that_do() {
+    with_broker(1, &[("memory.shard.bytes", "67108864")], || async {
+        let mut client = Wire::connect().await;
+        let id = client.create_topic("orders", 4).await;
+        for partition in 0..4 {
+            client.produce("orders", partition, -1, &batch(1, 900_000)).await;
+            client.produce("orders", partition, -1, &batch(1, 900_000)).await;
+        }
+        let everything = || {
+            request(id, (0..4).map(|at| FetchPartition { partition_max_bytes: 2 << 20, ..partition(at, 0) }).collect())
+        };
+        let mut greedy = Vec::new();
+        for _ in 0..8 {
+            let mut connection = Wire::connect().await;
+            connection.request(LATEST, &everything()).await;
+            greedy.push(connection);
+        }
+        for _ in 0..5 {
+            let body = client.call(LATEST, &everything()).await;
+            let read: usize = sizes(&decode::<FetchResponse>(&body, LATEST)).iter().map(|(_, bytes)| bytes).sum();
+            assert!(read >= 900_000, "at least one batch comes, whatever others hold: {read}");
+        }
+    });
+}
