@@ -18,9 +18,10 @@
 //!
 //! `Buffer`, `Event`, `oneshot`, `Budget`, `Mesh`, `timeout` and `blocking` (inline in `sim`) are one code for both.
 
-use crate::{ShardId, sim};
+use crate::{ShardId, ring, sim};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::task::Waker;
 
 /// The shard that the running code belongs to.
 #[derive(Clone)]
@@ -87,4 +88,25 @@ pub(crate) fn current_sim() -> Rc<sim::Shard> {
         Some(Context::Sim(shard)) => shard.clone(),
         _ => panic!("not in the simulator"),
     })
+}
+
+/// Makes a task's waker one that other shards and threads may use; remembers the last one, since a task keeps its own.
+#[derive(Default)]
+pub(crate) struct RemoteWaker {
+    made: Option<(Waker, Waker)>,
+}
+
+impl RemoteWaker {
+    pub(crate) fn of(&mut self, local: &Waker) -> &Waker {
+        if !self.made.as_ref().is_some_and(|(from, _)| from.will_wake(local)) {
+            let remote = match backend() {
+                Backend::Ring => ring::doorbell::waker_for_others(local),
+                // One thread, or an executor of somebody else.
+                Backend::Sim | Backend::None => local.clone(),
+            };
+            self.made = Some((local.clone(), remote));
+        }
+        let (_, remote) = self.made.as_ref().expect("just made");
+        remote
+    }
 }

@@ -10,13 +10,14 @@
 mod bound;
 mod replies;
 
+use crate::context::RemoteWaker;
 use crate::{Budget, Permit, ShardId, shard};
 use bound::ShardBound;
 use crossbeam_queue::ArrayQueue;
 use futures::task::AtomicWaker;
 pub use replies::{PendingReply, ReplyTo};
 use replies::{Replies, ReplyLane, ReplySender};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -98,6 +99,7 @@ struct End<Q, R> {
     replies_out: Vec<Rc<ReplySender<R>>>,
     /// Where `next` looks first.
     turn: Cell<usize>,
+    waker: RefCell<RemoteWaker>,
 }
 
 impl<Q: Send + 'static, R: Send + 'static> MeshEnd<Q, R> {
@@ -135,6 +137,7 @@ impl<Q: Send + 'static, R: Send + 'static> End<Q, R> {
             replies_in: Replies::start(parts.replies_in),
             replies_out: parts.replies_out.into_iter().map(Rc::new).collect(),
             turn: Cell::new(0),
+            waker: RefCell::default(),
         };
         Rc::new(end)
     }
@@ -143,7 +146,7 @@ impl<Q: Send + 'static, R: Send + 'static> End<Q, R> {
         if let Some(incoming) = self.take_next() {
             return Poll::Ready(incoming);
         }
-        self.requests_in.waker.register(cx.waker());
+        self.requests_in.waker.register(self.waker.borrow_mut().of(cx.waker()));
         // Again, because a request may have come before the waker was in place.
         self.take_next().map_or(Poll::Pending, Poll::Ready)
     }

@@ -12,6 +12,8 @@ mod address;
 mod cores;
 pub(crate) mod counters;
 mod descriptor;
+pub(crate) mod doorbell;
+mod driver;
 pub(crate) mod file;
 pub(crate) mod fs;
 pub(crate) mod helpers;
@@ -21,22 +23,26 @@ pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod time;
+mod timers;
 mod uring;
 mod watchdog;
 
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::{ShardId, ShardMain, buffer};
 pub use cores::{allowed_cores, parse_cores};
+use doorbell::Doorbell;
+use driver::Driver;
 use futures::FutureExt;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 pub use preflight::{Machine, preflight};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
-use watchdog::{Kicks, Watchdog};
+use watchdog::{StallMeter, Watchdog, Watched};
 
 /// glommio's own rings carry timers and wakes only, but 512 is the least that its linked sleeps want (fault B1).
 const GLOMMIO_RING_DEPTH: usize = 512;
@@ -87,16 +93,26 @@ pub fn run(options: RingOptions, mains: Vec<ShardMain>) -> Result<(), StartError
     helpers::start_crews();
     let handlers = signal::Handlers::install().map_err(|source| not_started(0, &options, source))?;
     let (handlers, mut signals) = handlers.unzip();
-    let kicks: Vec<_> = mains.iter().map(|_| Arc::new(Kicks::default())).collect();
-    let watchdog = Watchdog::start(kicks.clone()).map_err(|source| not_started(0, &options, source))?;
 
     let (ended, endings) = channel();
-    let mut shards = Vec::new();
-    for (id, (main, kicks)) in mains.into_iter().zip(kicks).enumerate() {
-        let start =
-            ShardStart { id, options: options.clone(), kicks, signals: signals.take(), main, ended: ended.clone() };
+    let (mut watched, mut shards) = (Vec::new(), Vec::new());
+    for (id, main) in mains.into_iter().enumerate() {
+        let doorbell = Doorbell::new().map_err(|source| not_started(id, &options, source))?;
+        let watch = Watched::new(id, Arc::new(doorbell));
+        let (doorbell, meter) = (watch.doorbell.clone(), watch.meter.clone());
+        watched.push(watch);
+        let start = ShardStart {
+            id,
+            options: options.clone(),
+            doorbell,
+            meter,
+            signals: signals.take(),
+            main,
+            ended: ended.clone(),
+        };
         shards.push(start.spawn()?);
     }
+    let watchdog = Watchdog::start(watched).map_err(|source| not_started(0, &options, source))?;
     drop((ended, blocked));
 
     for ending in endings {
@@ -117,7 +133,8 @@ pub fn run(options: RingOptions, mains: Vec<ShardMain>) -> Result<(), StartError
 struct ShardStart {
     id: usize,
     options: RingOptions,
-    kicks: Arc<Kicks>,
+    doorbell: Arc<Doorbell>,
+    meter: Arc<StallMeter>,
     /// Shard 0 gets them.
     signals: Option<OwnedFd>,
     main: ShardMain,
@@ -132,37 +149,36 @@ impl ShardStart {
             .preempt_timer(PREEMPT_TIMER)
             .ring_depth(GLOMMIO_RING_DEPTH)
             .io_memory(GLOMMIO_MEMORY_BYTES)
-            .spin_before_park(Duration::from_micros(options.spin_us))
-            .spawn(move || self.run())
+            .spawn(move || driver::counted(self.run()))
             .map_err(|error| not_started(id, &options, error.into()))
     }
 
     async fn run(mut self) {
         let count = self.options.cores.len();
-        uring::enter_for_ever(Context::Ring { id: ShardId(self.id as u16), count });
+        // For the thread's whole life: what is dropped with the executor still sees its shard.
+        std::mem::forget(context::enter(Context::Ring { id: ShardId(self.id as u16), count }));
         let ended = match self.start_parts() {
             Err(source) => Ended::Refused(not_started(self.id, &self.options, source)),
-            Ok(ring) => {
+            Ok(driver) => {
                 let main = AssertUnwindSafe(async move { (self.main)().await });
                 let ended = main.catch_unwind().await.map_or_else(Ended::Panicked, |()| Ended::Done);
-                ring.close().await;
+                driver.close().await;
                 ended
             }
         };
-        self.kicks.shard_ended();
         buffer::stop_pool();
         // `run` may have gone on with another shard's panic.
         let _ = self.ended.send(ended);
     }
 
-    fn start_parts(&mut self) -> std::io::Result<std::rc::Rc<uring::Ring>> {
-        let ring = uring::Ring::start()?;
+    fn start_parts(&mut self) -> std::io::Result<Rc<Driver>> {
+        let driver = Driver::start(self.doorbell.clone(), Duration::from_micros(self.options.spin_us))?;
         buffer::start_pool(self.options.pool_bytes_per_shard)?;
-        watchdog::answer(self.kicks.clone());
+        watchdog::publish(self.meter.clone());
         if let Some(signals) = self.signals.take() {
             signal::listen(signals);
         }
-        Ok(ring)
+        Ok(driver)
     }
 }
 

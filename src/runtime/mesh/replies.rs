@@ -1,6 +1,7 @@
 //! The way back: reply lanes, and what waits for a reply on the asking shard.
 
 use super::Outbox;
+use crate::context::RemoteWaker;
 use crate::{Permit, Task, spawn};
 use crossbeam_queue::ArrayQueue;
 use futures::task::AtomicWaker;
@@ -111,12 +112,13 @@ impl<R: Send + 'static> Replies<R> {
     pub(super) fn start(outbox: Arc<Outbox<R>>) -> Rc<Replies<R>> {
         let replies = Rc::new(Replies { outbox, slots: RefCell::default(), receiver: Cell::default() });
         let weak = Rc::downgrade(&replies);
+        let mut waker = RemoteWaker::default();
         let receiver = spawn(
             "mesh replies",
             poll_fn(move |cx| match weak.upgrade() {
                 Some(replies) => {
                     // Before looking, so that what comes after the look wakes this task.
-                    replies.outbox.waker.register(cx.waker());
+                    replies.outbox.waker.register(waker.of(cx.waker()));
                     replies.receive_all();
                     Poll::Pending
                 }

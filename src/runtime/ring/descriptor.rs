@@ -1,7 +1,7 @@
 //! A descriptor that operations in flight keep open.
 
-use super::helpers;
-use super::uring::{self, Ring};
+use super::uring::Ring;
+use super::{driver, helpers};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
@@ -24,7 +24,7 @@ pub(super) enum Closes {
 impl Descriptor {
     /// On the calling shard's ring.
     pub(super) fn new(fd: OwnedFd, closes: Closes) -> Rc<Descriptor> {
-        Rc::new(Descriptor { ring: uring::current(), fd: Some(fd), closes })
+        Rc::new(Descriptor { ring: driver::current().ring().clone(), fd: Some(fd), closes })
     }
 
     pub(super) fn ring(&self) -> &Rc<Ring> {

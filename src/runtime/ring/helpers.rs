@@ -3,10 +3,14 @@
 //!
 //! The queues are as long as there are tasks that wait, and closed files.
 
+use crate::context::RemoteWaker;
+use futures::FutureExt;
 use futures::channel::oneshot;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Context;
 
 const THREADS_PER_CREW: usize = 2;
 
@@ -60,12 +64,15 @@ pub(super) fn start(crew: Crew, job: impl FnOnce() + Send + 'static) {
 
 /// Runs `work` on a helper thread; a panic in it goes on in the caller (fault B5 of glommio's pool: there it would hang the caller).
 pub(crate) async fn run<T: Send + 'static>(crew: Crew, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = oneshot::channel();
+    let (sender, mut receiver) = oneshot::channel();
     start(crew, move || {
         // The caller may have gone away.
         let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
     });
-    match receiver.await.expect("the helper always answers") {
+    let mut waker = RemoteWaker::default();
+    // The answer comes from another thread.
+    let answer = poll_fn(|cx| receiver.poll_unpin(&mut Context::from_waker(waker.of(cx.waker())))).await;
+    match answer.expect("the helper always answers") {
         Ok(result) => result,
         Err(panic) => resume_unwind(panic),
     }

@@ -1,6 +1,6 @@
-//! glommio tasks, and giving way by our own clock.
+//! glommio tasks, and giving way by our own clock (glommio's own `yield_now` and preemption look at no ring).
 
-use super::uring;
+use super::driver;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ pub(crate) struct Task<T> {
 pub(crate) fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     // Into a queue: plain `spawn_local` would run the future inside this call.
     let queue = glommio::executor().current_task_queue();
-    let inner = glommio::spawn_local_into(future, queue).expect("the current task queue exists");
+    let inner = glommio::spawn_local_into(driver::counted(future), queue).expect("the current task queue exists");
     Task { inner }
 }
 
@@ -34,10 +34,8 @@ impl<T> Future for Task<T> {
 }
 
 pub(crate) async fn give_way() {
-    let ring = uring::current();
-    if ring.turn_lasts() > WORK {
-        // glommio's own `yield_now` would not look at any ring.
-        glommio::timer::sleep(uring::LOOK_AT_RING).await;
-        ring.begin_turn();
+    let driver = driver::current();
+    if driver.turn_lasts() > WORK {
+        driver.next_turn().await;
     }
 }

@@ -1,6 +1,6 @@
-//! The machine's clocks and glommio's timers.
+//! The machine's clocks.
 
-use super::uring::LOOK_AT_RING;
+use super::timers;
 use crate::Instant;
 
 pub(crate) fn now() -> Instant {
@@ -20,6 +20,5 @@ fn clock_nanos(clock: libc::clockid_t) -> i64 {
 }
 
 pub(crate) async fn sleep_until(deadline: Instant) {
-    let left = deadline.since(now());
-    glommio::timer::sleep(left.max(LOOK_AT_RING)).await
+    timers::sleep_until(deadline).await
 }

@@ -1,9 +1,7 @@
-//! One private io_uring per shard, driven from inside its glommio executor: every socket and file operation goes through it.
+//! One private io_uring per shard: every socket and file operation of the shard goes through it.
 //!
-//! Lives on the executor's thread and never leaves it (the kernel enforces it: SINGLE_ISSUER). `ops` builds the operations, `net` and
-//! `file` call them. Operations are pushed and cost nothing until the **flusher**, a task at the tail of the run queue, enters the kernel
-//! once for all of them and takes out what has completed. When the shard sleeps, a completion signals the ring's eventfd, which the
-//! **waker** task reads through glommio's own ring.
+//! Lives on the shard's thread and never leaves it (the kernel enforces it: SINGLE_ISSUER). `ops` builds the operations, `net` and
+//! `file` call them. Operations are pushed and cost nothing until the driver enters the kernel once for all of them.
 //!
 //! An operation's memory and descriptor stay until its completion, whoever stops waiting for it (fault B12): a dropped future leaves them
 //! to its slot and asks the kernel to cancel.
@@ -13,200 +11,159 @@ mod slot;
 
 use super::counters;
 use super::descriptor::Descriptor;
-use crate::context::Context as ShardContext;
-use crate::time::Instant;
+use crate::Instant;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 pub(super) use ops::{Message, OPCODES};
 use slab::Slab;
 pub(super) use slot::Completed;
 use slot::{Keep, Kept, Slot};
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{Ordering, fence};
-use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
 /// Operations pushed between two enters. More are submitted at once; the cost is 64 bytes each against the memlock limit.
 const SUBMISSION_ENTRIES: u32 = 1024;
 /// Every connection may have a receive and a send in the kernel; what does not fit is kept by the kernel and delivered later.
 const COMPLETION_ENTRIES: u32 = 8 * SUBMISSION_ENTRIES;
-/// So long may completions feed tasks that feed completions before glommio's own ring (timers, wakes from other shards) is looked at.
-const TURN: Duration = Duration::from_micros(250);
-/// glommio calls a timer of zero length ready at once; the shortest real one makes the executor look at its ring.
-pub(super) const LOOK_AT_RING: Duration = Duration::from_nanos(500);
-/// How long the end of a shard waits for cancelled operations.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
-/// Completions that nobody waits for: those of cancel requests.
-const IGNORED: u64 = u64::MAX;
 /// `io_uring_enter` also runs what the kernel has deferred to this thread (DEFER_TASKRUN).
 const IORING_ENTER_GETEVENTS: u32 = 1;
 
-pub(crate) struct Ring {
+// Completions that belong to no slot; slots are numbered from zero.
+/// Of cancel requests and timer updates: nobody asks.
+const IGNORED: u64 = u64::MAX;
+/// Of the read of the doorbell's eventfd.
+const DOORBELL: u64 = u64::MAX - 1;
+/// Of the armed timer.
+const TIMER: u64 = u64::MAX - 2;
+
+pub(super) struct Ring {
     uring: RefCell<IoUring>,
     slots: RefCell<Slab<Slot>>,
     /// Completions on their way out; kept for its memory.
     reaped: Cell<Vec<cqueue::Entry>>,
-    /// Operations were pushed, or an enter was refused, since the last enter.
-    is_dirty: Cell<bool>,
-    flusher: Cell<Option<Waker>>,
-    /// When the executor last looked at glommio's ring, as far as we know.
-    turn_began: Cell<Instant>,
-    /// Takes no more operations.
     is_closing: Cell<bool>,
-    /// `wake_loop` may end.
-    is_closed: Cell<bool>,
-    eventfd: RawFd,
-}
-
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<Ring>>> = const { RefCell::new(None) };
-}
-
-/// The ring of the calling shard.
-pub(super) fn current() -> Rc<Ring> {
-    CURRENT.with_borrow(|ring| ring.clone()).expect("on a shard of the ring backend")
+    doorbell: RawFd,
+    /// What the kernel reads from the doorbell; nobody looks at it. Boxed: the kernel knows its address.
+    doorbell_count: Box<Cell<u64>>,
+    is_doorbell_armed: Cell<bool>,
+    /// When the armed timer ends the sleep.
+    timer: Cell<Option<Instant>>,
+    /// The same for the kernel, which reads it when the entry is submitted.
+    timer_spec: RefCell<Box<types::Timespec>>,
 }
 
 impl Ring {
-    /// Makes the calling shard's ring and its two tasks. Called once per shard, on its executor.
-    pub(super) fn start() -> io::Result<Rc<Ring>> {
+    /// On the thread that will use it.
+    pub(super) fn new(doorbell: RawFd) -> io::Result<Rc<Ring>> {
         let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_taskrun_flag()
             .setup_cqsize(COMPLETION_ENTRIES)
             .build(SUBMISSION_ENTRIES)?;
-        // SAFETY: a plain system call; the result is checked.
-        let eventfd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if eventfd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: just made, owned by nobody else. Becomes glommio's file in `wake_loop`, which closes it.
-        let eventfd = unsafe { OwnedFd::from_raw_fd(eventfd) };
-        uring.submitter().register_eventfd(eventfd.as_raw_fd())?;
-        let ring = Rc::new(Ring {
+        let ring = Ring {
             uring: RefCell::new(uring),
             slots: RefCell::default(),
             reaped: Cell::default(),
-            is_dirty: Cell::new(false),
-            flusher: Cell::default(),
-            turn_began: Cell::new(crate::now()),
             is_closing: Cell::new(false),
-            is_closed: Cell::new(false),
-            eventfd: eventfd.as_raw_fd(),
-        });
-        glommio::spawn_local(ring.clone().flush_loop()).detach();
-        glommio::spawn_local(ring.clone().wake_loop(eventfd)).detach();
-        CURRENT.replace(Some(ring.clone()));
-        Ok(ring)
+            doorbell,
+            doorbell_count: Box::default(),
+            is_doorbell_armed: Cell::new(false),
+            timer: Cell::new(None),
+            timer_spec: RefCell::default(),
+        };
+        Ok(Rc::new(ring))
     }
 
-    /// Ends every operation with ECANCELED, so that the tasks of a shard whose main has returned close what they hold.
-    pub(super) async fn close(self: &Rc<Self>) {
+    /// Ends every operation with ECANCELED, those of the future too.
+    pub(super) fn cancel_all(&self) {
         self.is_closing.set(true);
         self.push(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build().user_data(IGNORED));
-        let began = crate::now();
-        while self.slots.borrow().iter().any(|(_, slot)| slot.is_in_kernel()) && began.elapsed() < CLOSE_WAIT {
-            self.flush();
-            glommio::timer::sleep(Duration::from_millis(1)).await;
-        }
-        // Only now: the completions above wake `wake_loop` too, and it closes the eventfd when it ends.
-        self.is_closed.set(true);
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: writes eight bytes of a local array to the eventfd, which `wake_loop` holds open until it has read them.
-        let written = unsafe { libc::write(self.eventfd, one.as_ptr().cast(), one.len()) };
-        debug_assert_eq!(written, one.len() as isize);
-        glommio::timer::sleep(Duration::from_millis(1)).await;
     }
 
-    /// How long tasks have run since the executor looked at glommio's ring.
-    pub(super) fn turn_lasts(&self) -> Duration {
-        self.turn_began.get().elapsed()
+    /// Whether the kernel holds memory of this ring.
+    pub(super) fn has_operations(&self) -> bool {
+        self.is_doorbell_armed.get() || self.slots.borrow().iter().any(|(_, slot)| slot.is_in_kernel())
     }
 
-    pub(super) fn begin_turn(&self) {
-        self.turn_began.set(crate::now());
-    }
-
-    async fn flush_loop(self: Rc<Self>) {
-        loop {
-            poll_fn(|cx| self.poll_dirty(cx)).await;
-            self.flush();
-            // While this sleeps nothing is taken out of the ring, so the run queue empties and the executor looks at its own ring: without
-            // it a shard at its limit would never see a timer or a message from another shard.
-            if self.turn_lasts() > TURN {
-                glommio::timer::sleep(LOOK_AT_RING).await;
-                self.begin_turn();
-            }
-        }
-    }
-
-    fn poll_dirty(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_dirty.get() {
-            return Poll::Ready(());
-        }
-        self.flusher.set(Some(cx.waker().clone()));
-        Poll::Pending
-    }
-
-    async fn wake_loop(self: Rc<Self>, eventfd: OwnedFd) {
-        // SAFETY: the descriptor is open and handed over.
-        let signals = unsafe { glommio::io::BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
-        while !self.is_closed.get() {
-            if let Err(error) = signals.read_at(0, 8).await {
-                fatal("reading the eventfd", error.into());
-            }
-            counters::update(|counters| counters.ring_wakes += 1);
-            self.begin_turn();
-            self.flush();
-        }
-        if let Err(error) = signals.close().await {
-            tracing::warn!(%error, "closing the ring's eventfd failed");
-        }
-    }
-
-    /// Submits what was pushed and completes what is done.
-    ///
-    /// The eventfd is silent meanwhile, or each completion would wake the shard that is awake. What completes between the enter and the
-    /// moment it speaks again raised no signal: so exactly one more enter if the ring says so. Looping until it no longer says so
-    /// livelocks (the kernel can leave TASKRUN set with no work); not looking again loses a wake-up.
-    fn flush(&self) {
-        self.is_dirty.set(false);
-        self.uring.borrow_mut().completion().disable_eventfd();
-        self.enter();
-        let is_left = {
+    /// Submits what was pushed and completes what is done, without waiting. True when it was worth a system call.
+    pub(super) fn enter_if_needed(&self) -> bool {
+        let is_needed = {
             let mut uring = self.uring.borrow_mut();
-            uring.completion().enable_eventfd();
-            fence(Ordering::SeqCst);
-            let has_taskrun = uring.submission().taskrun();
-            let mut completions = uring.completion();
-            completions.sync();
-            has_taskrun || !completions.is_empty()
+            let submission = uring.submission();
+            // TASKRUN: the kernel has completions that wait for this thread.
+            !submission.is_empty() || submission.taskrun() || submission.cq_overflow() || {
+                drop(submission);
+                !uring.completion().is_empty()
+            }
         };
-        if is_left {
-            self.enter();
+        if is_needed {
+            self.enter(0);
         }
+        is_needed
     }
 
-    fn enter(&self) {
+    /// Submits what was pushed, sleeps until something completes, the doorbell rings or `deadline` has come, and completes what is done.
+    pub(super) fn wait(&self, deadline: Option<Instant>) {
+        self.arm_doorbell();
+        self.arm_timer(deadline);
+        self.enter(1);
+    }
+
+    fn arm_doorbell(&self) {
+        if self.is_closing.get() || self.is_doorbell_armed.replace(true) {
+            return;
+        }
+        let count = self.doorbell_count.as_ptr().cast();
+        self.push(opcode::Read::new(types::Fd(self.doorbell), count, 8).build().user_data(DOORBELL));
+    }
+
+    /// One timer is armed at most, for the first deadline; when that goes away it fires in vain, which is cheaper than to remove it.
+    fn arm_timer(&self, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else { return };
+        let armed = self.timer.get();
+        if self.is_closing.get() || armed.is_some_and(|armed| armed <= deadline) {
+            return;
+        }
+        let nanos = deadline.as_nanos();
+        let spec = {
+            let mut spec = self.timer_spec.borrow_mut();
+            **spec = types::Timespec::new().sec(nanos / 1_000_000_000).nsec((nanos % 1_000_000_000) as u32);
+            &raw const **spec
+        };
+        let flags = types::TimeoutFlags::ABS;
+        self.push(match armed {
+            None => opcode::Timeout::new(spec).flags(flags).build().user_data(TIMER),
+            // A completion of its own would end the sleep that it is for.
+            Some(_) => {
+                let update = opcode::TimeoutUpdate::new(TIMER, spec).flags(flags).build();
+                update.flags(squeue::Flags::SKIP_SUCCESS).user_data(IGNORED)
+            }
+        });
+        self.timer.set(Some(deadline));
+    }
+
+    /// Enters the kernel, waiting for `want` completions.
+    fn enter(&self, want: u32) {
         counters::update(|counters| counters.ring_enters += 1);
         let mut reaped = self.reaped.take();
         let entered = {
             let mut uring = self.uring.borrow_mut();
             let pushed = uring.submission().len() as u32;
             // SAFETY: no signal mask is passed; every pushed entry's memory is kept by its operation.
-            let entered = unsafe { uring.submitter().enter::<libc::sigset_t>(pushed, 0, IORING_ENTER_GETEVENTS, None) };
+            let entered =
+                unsafe { uring.submitter().enter::<libc::sigset_t>(pushed, want, IORING_ENTER_GETEVENTS, None) };
             reaped.extend(uring.completion());
             entered
         };
         if let Err(error) = entered {
             match error.raw_os_error() {
-                // Interrupted, or the completion queue was full: it has been emptied and the rest goes next time.
-                Some(libc::EINTR | libc::EAGAIN | libc::EBUSY) => self.mark_dirty(),
+                // Interrupted, or the completion queue was full: it has been emptied, and the rest goes with the next turn.
+                Some(libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
                 _ => fatal("io_uring_enter", error),
             }
         }
@@ -218,8 +175,11 @@ impl Ring {
     }
 
     fn complete(&self, completion: cqueue::Entry) {
-        if completion.user_data() == IGNORED {
-            return;
+        match completion.user_data() {
+            IGNORED => return,
+            DOORBELL => return self.is_doorbell_armed.set(false),
+            TIMER => return self.timer.set(None),
+            _ => {}
         }
         let key = completion.user_data() as usize;
         let completed = Completed { result: completion.result(), flags: completion.flags() };
@@ -244,14 +204,6 @@ impl Ring {
         }
     }
 
-    fn mark_dirty(&self) {
-        if !self.is_dirty.replace(true)
-            && let Some(flusher) = self.flusher.take()
-        {
-            flusher.wake();
-        }
-    }
-
     fn push(&self, entry: squeue::Entry) {
         loop {
             let mut uring = self.uring.borrow_mut();
@@ -264,13 +216,12 @@ impl Ring {
                     Some(libc::EINTR | libc::EAGAIN) => continue,
                     Some(libc::EBUSY) => {
                         drop(uring);
-                        self.enter();
+                        self.enter(0);
                     }
                     _ => fatal("io_uring_enter", error),
                 }
             }
         }
-        self.mark_dirty();
     }
 
     /// # Safety
@@ -335,9 +286,4 @@ fn fatal(what: &str, error: io::Error) -> ! {
     tracing::error!(%error, "the shard's io_uring ring failed: {what}");
     eprintln!("ringlane: the shard's io_uring ring failed: {what}: {error}");
     std::process::abort()
-}
-
-/// The shard context of this backend, for the thread's whole life.
-pub(super) fn enter_for_ever(context: ShardContext) {
-    std::mem::forget(crate::context::enter(context));
 }

@@ -1,45 +1,27 @@
-//! The watchdog: a plain thread that wakes every shard each 5 ms.
+//! The watchdog: a plain thread that kicks every shard each 5 ms.
 //!
-//! It is the cure of glommio's lost wake-up (fault B1: an executor can go to sleep with runnable tasks; any wake from another thread gets it
-//! going again), and the stall meter: a shard answers each kick, so the age of the oldest unanswered one says how long its tasks have
-//! not given way. Costs about 0.1 % of a core per shard.
+//! It is the stall meter: a shard's driver answers each kick, so the age of the oldest unanswered one says how long its tasks have not
+//! given way. And it is the safety net of the executor (fault B1): after each kick glommio looks at its own rings. Costs about 0.1 % of
+//! a core per shard.
 
-use std::cell::RefCell;
-use std::future::poll_fn;
+use super::doorbell::Doorbell;
+use crate::Instant;
+use std::cell::OnceCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 const KICK: Duration = Duration::from_millis(5);
 /// Longer than anything a shard should do in one piece; shorter than any timeout of a client.
 const STALL_LOGGED_MS: u64 = 100;
-/// A shard that answers nothing for 5 s is kicked once a second from then on: each unread kick holds one clone of its waker, and more
-/// than 32,767 of them would panic (fault B11).
-const KICKS_UNREAD_MAX: u64 = 1000;
-const SLOW_KICK_EVERY: u64 = 200;
 
-/// What watchdog and shard know of each other.
+/// What the watchdog has found out about one shard; the shard reads it as metrics.
 #[derive(Default)]
-pub(super) struct Kicks {
-    /// Never taken out: a wake that glommio loses must not be the last.
-    waker: OnceLock<Waker>,
-    /// Written by the watchdog.
-    sent: AtomicU64,
-    /// Written by the shard: the value of `sent` it saw last.
-    answered: AtomicU64,
-    /// The shard has ended; nobody answers any more.
-    ended: AtomicBool,
-    current_stall_ms: AtomicU64,
-    max_stall_ms: AtomicU64,
-    stalls: AtomicU64,
-}
-
-impl Kicks {
-    pub(super) fn shard_ended(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
+pub(super) struct StallMeter {
+    current_ms: AtomicU64,
+    max_ms: AtomicU64,
+    count: AtomicU64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -50,29 +32,23 @@ pub(super) struct Stalls {
 }
 
 thread_local! {
-    static OWN: RefCell<Option<Arc<Kicks>>> = const { RefCell::new(None) };
+    static OWN: OnceCell<Arc<StallMeter>> = const { OnceCell::new() };
 }
 
 /// The calling shard's stalls.
 pub(super) fn stalls() -> Stalls {
-    OWN.with_borrow(|kicks| {
-        kicks.as_ref().map_or(Stalls::default(), |kicks| Stalls {
-            current_ms: kicks.current_stall_ms.load(Ordering::Relaxed),
-            max_ms: kicks.max_stall_ms.load(Ordering::Relaxed),
-            count: kicks.stalls.load(Ordering::Relaxed),
+    OWN.with(|meter| {
+        meter.get().map_or(Stalls::default(), |meter| Stalls {
+            current_ms: meter.current_ms.load(Ordering::Relaxed),
+            max_ms: meter.max_ms.load(Ordering::Relaxed),
+            count: meter.count.load(Ordering::Relaxed),
         })
     })
 }
 
-/// Answers the watchdog on the calling shard for as long as it runs.
-pub(super) fn answer(kicks: Arc<Kicks>) {
-    OWN.replace(Some(kicks.clone()));
-    let answering = poll_fn(move |cx| {
-        kicks.waker.get_or_init(|| cx.waker().clone());
-        kicks.answered.store(kicks.sent.load(Ordering::Acquire), Ordering::Release);
-        Poll::<()>::Pending
-    });
-    glommio::spawn_local(answering).detach();
+/// Makes `meter` the calling shard's, for the thread's whole life.
+pub(super) fn publish(meter: Arc<StallMeter>) {
+    OWN.with(|own| _ = own.set(meter));
 }
 
 /// The thread; ends with the value.
@@ -82,15 +58,13 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(super) fn start(shards: Vec<Arc<Kicks>>) -> std::io::Result<Watchdog> {
+    pub(super) fn start(mut shards: Vec<Watched>) -> std::io::Result<Watchdog> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("ringlane-watchdog".to_owned()).spawn(move || {
-            let mut watched: Vec<_> =
-                shards.into_iter().enumerate().map(|(shard, kicks)| Watched::new(shard, kicks)).collect();
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(KICK);
-                watched.iter_mut().for_each(Watched::kick);
+                shards.iter_mut().for_each(Watched::kick);
             }
         })?;
         Ok(Watchdog { stop, thread: Some(thread) })
@@ -106,56 +80,47 @@ impl Drop for Watchdog {
     }
 }
 
-/// The watchdog's view of one shard.
-struct Watched {
-    shard: usize,
-    kicks: Arc<Kicks>,
-    /// When the oldest unanswered kick was sent; the kick after the last answer.
-    unanswered_since: Option<crate::Instant>,
+/// One shard as the watchdog sees it.
+pub(super) struct Watched {
+    pub(super) shard: usize,
+    pub(super) doorbell: Arc<Doorbell>,
+    pub(super) meter: Arc<StallMeter>,
+    /// When the oldest unanswered kick was given.
+    unanswered_since: Instant,
     is_logged: bool,
 }
 
 impl Watched {
-    fn new(shard: usize, kicks: Arc<Kicks>) -> Watched {
-        Watched { shard, kicks, unanswered_since: None, is_logged: false }
+    pub(super) fn new(shard: usize, doorbell: Arc<Doorbell>) -> Watched {
+        Watched { shard, doorbell, meter: Arc::default(), unanswered_since: crate::now(), is_logged: false }
     }
 
     fn kick(&mut self) {
-        let has_started = self.kicks.waker.get().is_some();
-        if !has_started || self.kicks.ended.load(Ordering::Relaxed) {
+        if self.doorbell.is_closed() {
             return;
         }
-        let sent = self.kicks.sent.load(Ordering::Relaxed);
-        let unread = sent - self.kicks.answered.load(Ordering::Acquire);
-        match (unread, self.unanswered_since) {
-            (0, _) => self.answered(),
-            (_, Some(since)) => self.stalling(since.elapsed().as_millis() as u64),
-            (_, None) => {}
+        if self.doorbell.is_answered() {
+            self.answered();
+            self.unanswered_since = crate::now();
+        } else {
+            self.stalling(self.unanswered_since.elapsed().as_millis() as u64);
         }
-        if unread == 0 {
-            self.unanswered_since = Some(crate::now());
-        }
-        self.kicks.sent.store(sent + 1, Ordering::Release);
-        if let Some(waker) = self.kicks.waker.get()
-            && (unread < KICKS_UNREAD_MAX || unread.is_multiple_of(SLOW_KICK_EVERY))
-        {
-            waker.wake_by_ref();
-        }
+        self.doorbell.kick();
     }
 
     fn answered(&mut self) {
-        let stalled_ms = self.kicks.current_stall_ms.swap(0, Ordering::Relaxed);
+        let stalled_ms = self.meter.current_ms.swap(0, Ordering::Relaxed);
         if std::mem::take(&mut self.is_logged) {
             tracing::warn!(shard = self.shard, stalled_ms, "the shard runs again");
         }
     }
 
     fn stalling(&mut self, age_ms: u64) {
-        self.kicks.current_stall_ms.store(age_ms, Ordering::Relaxed);
-        self.kicks.max_stall_ms.fetch_max(age_ms, Ordering::Relaxed);
+        self.meter.current_ms.store(age_ms, Ordering::Relaxed);
+        self.meter.max_ms.fetch_max(age_ms, Ordering::Relaxed);
         if age_ms >= STALL_LOGGED_MS && !self.is_logged {
             self.is_logged = true;
-            self.kicks.stalls.fetch_add(1, Ordering::Relaxed);
+            self.meter.count.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 shard = self.shard,
                 stalled_ms = age_ms,

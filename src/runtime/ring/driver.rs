@@ -1,0 +1,218 @@
+//! The shard's heart: one task, always runnable, that submits, completes, keeps time, answers other threads and sleeps.
+//!
+//! glommio only runs the tasks. Its own sleep needs three rings and an eventfd between them and ours (6 us of CPU and latency for every
+//! sleep) and can lose wake-ups (fault B1), so the shard sleeps here instead: when no other task has run between two polls of this one,
+//! the run queue is empty, and `io_uring_enter` both submits everything and waits. What ends the sleep is a completion in our ring: of an
+//! operation, of the one armed timer, or of the read of the doorbell's eventfd.
+//!
+//! Each kick of the watchdog also lets glommio look at its own rings once, so that even a waker that reached it from another thread
+//! without passing the doorbell is served within 5 ms.
+
+use super::counters;
+use super::doorbell::Doorbell;
+use super::timers::Timers;
+use super::uring::Ring;
+use crate::Instant;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// glommio calls a timer of zero length ready at once; the shortest real one makes it look at its rings.
+const GLOMMIO_LOOK: Duration = Duration::from_nanos(500);
+/// How long the end of a shard waits for cancelled operations.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+pub(super) struct Driver {
+    ring: Rc<Ring>,
+    doorbell: Arc<Doorbell>,
+    timers: RefCell<Timers>,
+    /// Tasks that gave way, to be woken by the next turn.
+    gave_way: RefCell<Vec<Waker>>,
+    turn_began: Cell<Instant>,
+    /// Busy-poll this long before each sleep.
+    spin: Duration,
+    is_stopping: Cell<bool>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Driver>>> = const { RefCell::new(None) };
+    /// Polls and ends of this shard's tasks.
+    static POLLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The driver of the calling shard.
+pub(super) fn current() -> Rc<Driver> {
+    CURRENT.with_borrow(|driver| driver.clone()).expect("on a shard of the ring backend")
+}
+
+/// `future`, seen by the driver: it sleeps only when no such future has been polled or dropped for a whole round.
+pub(super) async fn counted<T>(future: impl Future<Output = T>) -> T {
+    struct CountEnd;
+    impl Drop for CountEnd {
+        fn drop(&mut self) {
+            POLLS.set(POLLS.get() + 1);
+        }
+    }
+    // Declared first, dropped last: dropping the future may wake others, too.
+    let _end = CountEnd;
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        POLLS.set(POLLS.get() + 1);
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+impl Driver {
+    /// Makes the calling shard's ring and begins to drive it. Called once per shard, on its executor.
+    pub(super) fn start(doorbell: Arc<Doorbell>, spin: Duration) -> io::Result<Rc<Driver>> {
+        let driver = Rc::new(Driver {
+            ring: Ring::new(doorbell.raw())?,
+            doorbell,
+            timers: RefCell::default(),
+            gave_way: RefCell::default(),
+            turn_began: Cell::new(crate::now()),
+            spin,
+            is_stopping: Cell::new(false),
+        });
+        CURRENT.replace(Some(driver.clone()));
+        glommio::spawn_local(driver.clone().run()).detach();
+        Ok(driver)
+    }
+
+    pub(super) fn ring(&self) -> &Rc<Ring> {
+        &self.ring
+    }
+
+    pub(super) fn doorbell(&self) -> &Arc<Doorbell> {
+        &self.doorbell
+    }
+
+    pub(super) fn timers(&self) -> &RefCell<Timers> {
+        &self.timers
+    }
+
+    /// How long tasks have run since the last turn.
+    pub(super) fn turn_lasts(&self) -> Duration {
+        self.turn_began.get().elapsed()
+    }
+
+    /// Lets every runnable task and one turn go by.
+    pub(super) async fn next_turn(&self) {
+        let mut has_waited = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut has_waited, true) {
+                return Poll::Ready(());
+            }
+            self.gave_way.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Ends every operation with ECANCELED, so that the tasks of a shard whose main has returned close what they hold; then stops.
+    pub(super) async fn close(&self) {
+        self.ring.cancel_all();
+        let began = crate::now();
+        while self.ring.has_operations() && began.elapsed() < CLOSE_WAIT {
+            self.next_turn().await;
+        }
+        self.doorbell.close();
+        self.is_stopping.set(true);
+    }
+
+    async fn run(self: Rc<Self>) {
+        let (mut seen, mut has_yielded) = (0, false);
+        while !self.is_stopping.get() {
+            let have_others_run = POLLS.get() != std::mem::replace(&mut seen, POLLS.get());
+            // First let those run that they have woken, so that one enter serves all; but only once, so that I/O goes on.
+            if have_others_run && !std::mem::replace(&mut has_yielded, true) {
+                yield_now().await;
+                continue;
+            }
+            has_yielded = false;
+            self.turn(!have_others_run);
+            if self.doorbell.answer_kick() {
+                glommio::timer::sleep(GLOMMIO_LOOK).await;
+            }
+            yield_now().await;
+        }
+    }
+
+    fn turn(&self, is_alone: bool) {
+        let now = crate::now();
+        self.turn_began.set(now);
+        let has_woken = self.wake_gave_way() | self.wake_due(now) | self.doorbell.wake_all();
+        if is_alone && !has_woken {
+            self.sleep();
+        } else {
+            self.ring.enter_if_needed();
+        }
+    }
+
+    fn wake_gave_way(&self) -> bool {
+        let mut gave_way = self.gave_way.take();
+        let is_any = !gave_way.is_empty();
+        gave_way.drain(..).for_each(Waker::wake);
+        // Its memory is kept; nothing was pushed meanwhile, because no task ran.
+        self.gave_way.replace(gave_way);
+        is_any
+    }
+
+    fn wake_due(&self, now: Instant) -> bool {
+        let mut is_any = false;
+        loop {
+            let due = self.timers.borrow_mut().pop_due(now);
+            match due {
+                Some(waker) => waker.wake(),
+                None => return is_any,
+            }
+            is_any = true;
+        }
+    }
+
+    fn sleep(&self) {
+        if !self.spin.is_zero() && self.spin() {
+            return;
+        }
+        let deadline = self.timers.borrow().first_deadline();
+        if self.doorbell.fall_asleep() {
+            self.ring.wait(deadline);
+            self.doorbell.awake();
+            counters::update(|counters| counters.ring_wakes += 1);
+        }
+    }
+
+    /// True when something came, which the next turn takes.
+    fn spin(&self) -> bool {
+        let began = crate::now();
+        let deadline = self.timers.borrow().first_deadline();
+        loop {
+            let now = crate::now();
+            if self.ring.enter_if_needed() || self.doorbell.has_news() || deadline.is_some_and(|due| due <= now) {
+                return true;
+            }
+            if now.since(began) > self.spin {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// To the end of the run queue.
+fn yield_now() -> impl Future<Output = ()> {
+    let mut has_yielded = false;
+    poll_fn(move |cx| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
