@@ -4,6 +4,7 @@ use crate::retry::Retry;
 use crate::{ClientError, Connection};
 use ringlane_protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use ringlane_protocol::{ErrorCode, TopicId};
+use ringlane_runtime::{Instant, now};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -19,6 +20,8 @@ pub struct ClientOptions {
     pub request_timeout: Duration,
     /// How long calls that may be repeated (metadata, admin) try.
     pub api_timeout: Duration,
+    /// What is known of a topic is asked for again when it is older: partitions may have been added. Kafka's `metadata.max.age.ms`.
+    pub metadata_max_age: Duration,
     /// Asking for an unknown topic may create it, if the broker is so configured.
     pub allow_auto_create: bool,
 }
@@ -32,6 +35,7 @@ impl ClientOptions {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             api_timeout: Duration::from_secs(60),
+            metadata_max_age: Duration::from_secs(300),
             allow_auto_create: false,
         }
     }
@@ -102,9 +106,14 @@ struct Known {
     cluster_id: Option<String>,
     controller: Option<i32>,
     brokers: BTreeMap<i32, BrokerInfo>,
-    topics: BTreeMap<String, Rc<TopicInfo>>,
+    topics: BTreeMap<String, Learned>,
     /// For metadata and admin requests.
     connection: Option<Connection>,
+}
+
+struct Learned {
+    topic: Rc<TopicInfo>,
+    at: Instant,
 }
 
 impl Client {
@@ -133,17 +142,20 @@ impl Client {
         self.inner.known.borrow().brokers.values().cloned().collect()
     }
 
-    /// What is known of a topic; asks when nothing is. Waits for a topic that is being created and for partitions that have no
-    /// leader yet, up to the api timeout.
+    /// What is known of a topic; asks when nothing is, or when it is old. Waits for a topic that is being created, up to the api
+    /// timeout.
     pub async fn topic(&self, name: &str) -> Result<Rc<TopicInfo>, ClientError> {
-        match self.known_topic(name) {
+        let is_fresh = |learned: &Learned| learned.at.elapsed() < self.inner.options.metadata_max_age;
+        let fresh = self.inner.known.borrow().topics.get(name).filter(|l| is_fresh(l)).map(|l| l.topic.clone());
+        match fresh {
             Some(topic) => Ok(topic),
             None => self.refresh(name).await,
         }
     }
 
+    /// What is known of a topic, fresh or not.
     pub fn known_topic(&self, name: &str) -> Option<Rc<TopicInfo>> {
-        self.inner.known.borrow().topics.get(name).cloned()
+        self.inner.known.borrow().topics.get(name).map(|learned| learned.topic.clone())
     }
 
     /// Asks for a topic again, because an answer said that what is known is wrong.
@@ -176,7 +188,7 @@ impl Client {
         while let Err(error) = self.ask(None).await {
             retry.after("metadata of all topics", error).await?;
         }
-        Ok(self.inner.known.borrow().topics.values().cloned().collect())
+        Ok(self.inner.known.borrow().topics.values().map(|learned| learned.topic.clone()).collect())
     }
 
     /// A connection of the caller's own to a broker.
@@ -274,7 +286,7 @@ impl Known {
             partitions.sort_by_key(|partition| partition.index);
             let info =
                 TopicInfo { name: name.to_string(), id: topic.topic_id, is_internal: topic.is_internal, partitions };
-            self.topics.insert(name.to_string(), Rc::new(info));
+            self.topics.insert(name.to_string(), Learned { topic: Rc::new(info), at: now() });
         }
     }
 }

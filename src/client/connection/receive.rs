@@ -8,6 +8,10 @@ use ringlane_runtime::{Buffer, Stream};
 const RECEIVE_BYTES: usize = 64 << 10;
 /// Largest answer: Kafka's `fetch.max.bytes` (55 MiB on brokers) and one batch above it, with room.
 const FRAME_BYTES_MAX: usize = 128 << 20;
+/// A smaller rest of a buffer is given up.
+const ROOM_BYTES_MIN: usize = 4 << 10;
+/// What a length is believed before its bytes come: beyond it memory doubles with what was received.
+const BELIEVED_BYTES: usize = 4 << 20;
 const LENGTH_BYTES: usize = 4;
 
 pub(super) struct Frames {
@@ -42,11 +46,9 @@ impl Frames {
     /// The next frame, without its length.
     pub(super) async fn next(&mut self) -> Result<Bytes, Broken> {
         self.fill_to(LENGTH_BYTES).await?;
-        let length = self.buffer.first_chunk().map_or(-1, |bytes| i32::from_be_bytes(*bytes));
-        let length = usize::try_from(length).ok().filter(|&length| length <= FRAME_BYTES_MAX);
-        let Some(length) = length else {
-            return Err(Broken::Size(self.buffer.first_chunk().map_or(-1, |bytes| i32::from_be_bytes(*bytes).into())));
-        };
+        let announced = self.buffer.first_chunk().map_or(-1, |bytes| i32::from_be_bytes(*bytes));
+        let length = usize::try_from(announced).ok().filter(|&length| length <= FRAME_BYTES_MAX);
+        let length = length.ok_or(Broken::Size(announced.into()))?;
         let end = LENGTH_BYTES + length;
         self.fill_to(end).await?;
         let frame = self.buffer.split_to(end).freeze().slice(LENGTH_BYTES..);
@@ -56,12 +58,13 @@ impl Frames {
 
     /// Receives until the first `wanted` bytes are there.
     async fn fill_to(&mut self, wanted: usize) -> Result<(), Broken> {
-        if self.buffer.len() < wanted {
-            let mut larger = Buffer::take(wanted.max(RECEIVE_BYTES));
-            larger[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
-            self.buffer = larger;
-        }
         while self.filled < wanted {
+            let is_short = self.buffer.len() == self.filled || self.buffer.len() < wanted.min(BELIEVED_BYTES);
+            // What many small answers have left of a buffer is not worth a receive.
+            let is_rest = self.buffer.len() < ROOM_BYTES_MIN;
+            if is_short || is_rest {
+                self.grow(wanted);
+            }
             let buffer = std::mem::replace(&mut self.buffer, Buffer::take(0));
             let (received, buffer) = self.stream.recv(buffer, self.filled).await;
             self.buffer = buffer;
@@ -71,5 +74,12 @@ impl Frames {
             }
         }
         Ok(())
+    }
+
+    fn grow(&mut self, wanted: usize) {
+        let believed = BELIEVED_BYTES.max(2 * self.filled);
+        let mut larger = Buffer::take(wanted.min(believed).max(RECEIVE_BYTES));
+        larger[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
+        self.buffer = larger;
     }
 }

@@ -42,6 +42,14 @@ pub(super) struct Shared {
     refreshing: RefCell<BTreeSet<Rc<str>>>,
 }
 
+/// What an answer brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Taken {
+    Data,
+    /// An error that passes.
+    Later,
+}
+
 /// One partition of a fetch under way.
 struct Asked {
     at: At,
@@ -229,11 +237,12 @@ async fn fetch(shared: Weak<Shared>, leader: i32, asked: Vec<Asked>) {
     let outcome = this.fetch_from(leader, &asked).await;
     this.mark(&asked, false);
     match outcome {
-        Ok((reply, by_id)) => {
-            if let Err(error) = this.took(&asked, &reply, by_id) {
-                this.fail(error);
-            }
-        }
+        Ok((reply, by_id)) => match this.took(&asked, &reply, by_id) {
+            Ok(Taken::Data) => {}
+            // Such answers come at once: asking again at once would spin.
+            Ok(Taken::Later) => sleep(PAUSE).await,
+            Err(error) => this.fail(error),
+        },
         Err(error) if error.is_retriable() => {
             asked.iter().for_each(|asked| this.refresh(&asked.at.0));
             sleep(PAUSE).await;
@@ -276,7 +285,8 @@ impl Shared {
         Ok((reply, version >= TOPIC_IDS_FROM))
     }
 
-    fn took(self: &Rc<Self>, asked: &[Asked], reply: &Reply, by_id: bool) -> Result<(), ClientError> {
+    fn took(self: &Rc<Self>, asked: &[Asked], reply: &Reply, by_id: bool) -> Result<Taken, ClientError> {
+        let mut taken = Taken::Data;
         let response: FetchResponse = reply.body()?;
         response.error_code.ok().map_err(|code| ClientError::refused("fetch", code, None))?;
         for topic in &response.responses {
@@ -286,11 +296,11 @@ impl Shared {
                     same && asked.at.1 == data.partition_index
                 });
                 if let Some(asked) = found {
-                    self.took_partition(asked, data, reply)?;
+                    taken = taken.max(self.took_partition(asked, data, reply)?);
                 }
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     fn took_partition(
@@ -298,10 +308,10 @@ impl Shared {
         asked: &Asked,
         data: &PartitionData<'_>,
         reply: &Reply,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Taken, ClientError> {
         let mut partitions = self.partitions.borrow_mut();
         let Some(partition) = partitions.get_mut(&asked.at).filter(|p| p.generation == asked.generation) else {
-            return Ok(()); // Reassigned meanwhile.
+            return Ok(Taken::Data); // Reassigned meanwhile.
         };
         let what = || format!("fetch from topic {} partition {} offset {}", asked.at.0, asked.at.1, asked.offset);
         match data.error_code {
@@ -314,12 +324,12 @@ impl Shared {
                 };
                 let records = data.records.map(|records| reply.slice(records)).unwrap_or_default();
                 partition.fetched(records, aborted.collect(), end_offset);
-                Ok(())
+                Ok(Taken::Data)
             }
             ErrorCode::OffsetOutOfRange => match self.options.reset {
                 Some(start @ (StartAt::Earliest | StartAt::Latest | StartAt::Timestamp(_))) => {
                     partition.start = Some(start);
-                    Ok(())
+                    Ok(Taken::Data)
                 }
                 // An offset out of range does not get into it by being asked for again.
                 Some(StartAt::Offset(_)) | None => Err(ClientError::refused(what(), ErrorCode::OffsetOutOfRange, None)),
@@ -327,7 +337,7 @@ impl Shared {
             code if code.is_retriable() || code.wants_new_metadata() => {
                 drop(partitions);
                 self.refresh(&asked.at.0);
-                Ok(())
+                Ok(Taken::Later)
             }
             code => Err(ClientError::refused(what(), code, None)),
         }
