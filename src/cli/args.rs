@@ -267,8 +267,8 @@ Examples:
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {
-    Start,
-    End,
+    Earliest,
+    Latest,
     Offset(i64),
     Last(i64),
     Timestamp(i64),
@@ -279,8 +279,8 @@ impl std::str::FromStr for Start {
 
     fn from_str(text: &str) -> Result<Start, String> {
         let (place, digits): (fn(i64) -> Start, &str) = match text.split_at_checked(1) {
-            _ if text == "start" => return Ok(Start::Start),
-            _ if text == "end" => return Ok(Start::End),
+            _ if text == "start" => return Ok(Start::Earliest),
+            _ if text == "end" => return Ok(Start::Latest),
             Some(("@", ms)) => (Start::Timestamp, ms),
             Some(("-", count)) => (Start::Last, count),
             _ => (Start::Offset, text),
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn places_to_start_at_are_read() {
         let of = |text: &str| text.parse::<Start>();
-        assert_eq!(of("start"), Ok(Start::Start));
+        assert_eq!(of("start"), Ok(Start::Earliest));
         assert_eq!(of("17"), Ok(Start::Offset(17)));
         assert_eq!(of("-5"), Ok(Start::Last(5)));
         assert_eq!(of("@1767225600000"), Ok(Start::Timestamp(1_767_225_600_000)));

@@ -1,11 +1,13 @@
-//! Real Kafka clients, as their projects publish them, against the built broker: what they produce must come back byte for byte.
+//! Real Kafka clients, as their projects publish them, and our own commands against the built broker: what they produce must come back
+//! byte for byte.
 //!
 //! Each test starts a broker of its own on a free port and an empty directory. The clients are fetched by `scripts/clients` into
 //! `target/clients`, the first time a test asks for them.
 
+mod commands;
 mod support;
 
-use support::{Broker, Client, run};
+use support::{Broker, Client};
 
 /// librdkafka is below kcat and the clients of a dozen languages: a codec or an acks that it cannot use is an outage for all of them.
 #[test]
@@ -94,19 +96,4 @@ fn records_survive_a_restart() {
                  for mode in librdkafka.MODES:\n    topic = f'librdkafka-lz4-{mode}'\n    \
                  shapes.compare(librdkafka.consume(sys.argv[1], topic), topic)";
     Client::Python.run("-c", &[check, broker.address()]);
-}
-
-/// The README's first ten minutes are the first thing that anybody runs.
-#[test]
-fn the_first_session_of_the_readme_works() {
-    let broker = Broker::start(&[]);
-    let ringlane = |arguments: &[&str], input: &str| {
-        let program = env!("CARGO_BIN_EXE_ringlane");
-        run(program, &[arguments, &["--brokers", broker.address()]].concat(), input)
-    };
-    assert_eq!(ringlane(&["topic", "create", "hello", "--partitions", "3"], ""), "TOPIC  STATUS\nhello  OK\n");
-    ringlane(&["produce", "hello", "--key-separator", ":"], "greeting:hello, world\n");
-    assert_eq!(ringlane(&["consume", "hello", "-n", "1"], ""), "hello, world\n");
-    let described = ringlane(&["topic", "describe", "hello"], "");
-    assert!(described.contains("an ack survives power loss") && described.contains("HIGH-WATERMARK"), "{described}");
 }

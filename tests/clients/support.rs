@@ -5,10 +5,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// Seconds after which a broker or client that hangs is ended; ten times what the slowest needed on two busy cores.
 const BROKER_SECONDS_MAX: &str = "600";
 const CLIENT_SECONDS_MAX: &str = "300";
+const LOG_WAIT: Duration = Duration::from_secs(30);
 
 /// A broker that serves; it ends with the value, and its directory goes when the test was happy.
 pub struct Broker {
@@ -55,11 +57,38 @@ impl Broker {
         &self.address
     }
 
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// Everything on standard error so far.
+    pub fn log(&self) -> String {
+        log_of(&self.directory)
+    }
+
+    /// Sends a signal and waits until the log holds `expected`.
+    pub fn signal_until_logged(&self, signal: &str, expected: &str) {
+        let asked =
+            Command::new("pkill").args(["--signal", signal, "--parent", &self.process.id().to_string()]).status();
+        assert!(asked.expect("pkill").success(), "no broker to signal");
+        let deadline = Instant::now() + LOG_WAIT;
+        while !self.log().contains(expected) {
+            assert!(Instant::now() < deadline, "{expected:?} did not come; the log is:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// SIGTERM, and again on the same directory and port.
     pub fn restart(mut self) -> Broker {
         let status = self.stop();
         assert!(status.success(), "stopping in order ended with {status}:\n{}", log_of(&self.directory));
         Broker::on(self.directory.clone(), &self.address, std::mem::take(&mut self.options))
+    }
+
+    /// SIGTERM; its data stay.
+    pub fn stop_and_keep(mut self) -> PathBuf {
+        assert!(self.stop().success(), "{}", self.log());
+        self.data()
     }
 
     fn stop(&mut self) -> std::process::ExitStatus {
@@ -134,8 +163,22 @@ impl Client {
     }
 }
 
-/// Runs a program to its end and gives what it printed on standard output.
+/// Runs a program to its end and gives what it printed on standard output. Panics when it failed.
 pub fn run(program: &str, arguments: &[&str], input: &str) -> String {
+    let ended = end_of(program, arguments, input);
+    assert_eq!(ended.code, Some(0), "{program} {arguments:?}\n{}\n{}", ended.out, ended.errors);
+    ended.out
+}
+
+/// How a program ended.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub errors: String,
+}
+
+/// Runs a program to its end, whatever that is.
+pub fn end_of(program: &str, arguments: &[&str], input: &str) -> Ended {
     let mut process = Command::new("timeout")
         .args(["--kill-after=10", CLIENT_SECONDS_MAX, program])
         .args(arguments)
@@ -151,9 +194,8 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> String {
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = process.wait_with_output().expect("its output");
-    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{out}\n{errors}", output.status);
-    out.into_owned()
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ended { code: output.status.code(), out: text(output.stdout), errors: text(output.stderr) }
 }
 
 fn clients() -> PathBuf {

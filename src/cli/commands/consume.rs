@@ -62,8 +62,8 @@ async fn partitions(client: &Client, args: &ConsumeArgs) -> Result<Vec<i32>, Fai
 
 fn start(offset: Start, end: i64) -> StartAt {
     match offset {
-        Start::Start => StartAt::Earliest,
-        Start::End => StartAt::Offset(end),
+        Start::Earliest => StartAt::Earliest,
+        Start::Latest => StartAt::Offset(end),
         Start::Offset(offset) => StartAt::Offset(offset),
         Start::Last(count) => StartAt::Offset(end.saturating_sub(count).max(0)),
         Start::Timestamp(timestamp) => StartAt::Timestamp(timestamp),
@@ -159,6 +159,6 @@ mod tests {
     fn the_start_is_never_before_the_log() {
         assert_eq!(start(Start::Last(3), 2), StartAt::Offset(0));
         assert_eq!(start(Start::Last(3), 10), StartAt::Offset(7));
-        assert_eq!(start(Start::End, 10), StartAt::Offset(10));
+        assert_eq!(start(Start::Latest, 10), StartAt::Offset(10));
     }
 }
