@@ -20,6 +20,7 @@ where
 {
     // The last CPU: a broker on the same machine has its acceptor on the first.
     let cores: Vec<usize> = ring::allowed_cores().pop().into_iter().collect();
+    ring::check_rings(&cores).map_err(|error| Failed::new(error.to_string()))?;
     let options = RingOptions { cores, pool_bytes_per_shard: POOL_BYTES, spin_us: 0 };
     let done = Arc::new(OnceLock::new());
     let told = done.clone();

@@ -49,16 +49,12 @@ table! {
         "A producer that has been silent for this long is forgotten by its partitions.";
     queued_max_request_bytes: i64 = "queued.max.request.bytes", Long, Some("-1"), Any, Medium, Restart, &[],
         "Most bytes of requests in progress on the broker, shared out evenly to its shards; -1 is a quarter of memory.shard.bytes each. Beyond it connections wait.";
-    request_timeout_ms: i32 = "request.timeout.ms", Int, Some("30000"), Range(1, INT_MAX), High, Restart, &[],
-        "How long the broker waits for an answer to a request of its own.";
     shard_cores: Option<String> = "shard.cores", String, None, Any, High, Restart, &[],
         "CPUs to run on, one shard each: 0-3,6. Unset: every CPU that the process may use.";
     shard_producers_max: usize = "shard.producers.max", Int, Some("100000"), Range(1, INT_MAX), Medium, Restart, &[],
         "Most idempotent producers that a shard remembers over all its partitions; the longest silent one goes first. Kafka has no limit.";
     shard_spin_us: u64 = "shard.spin.us", Int, Some("0"), Range(0, INT_MAX), Low, Restart, &[],
         "How long an idle shard polls before it sleeps. 0 costs no CPU when idle; more trades CPU for latency on tuned hosts.";
-    socket_listen_backlog_size: i32 = "socket.listen.backlog.size", Int, Some("1024"), Range(1, INT_MAX), Medium, Restart, &[],
-        "Connections that may wait to be accepted. Kafka's 50 drops connections when many clients reconnect at once.";
     socket_request_max_bytes: usize = "socket.request.max.bytes", Int, Some("104857600"), Range(1, INT_MAX), High, Restart, &[],
         "Largest request; a connection that announces more is closed.";
 }
@@ -75,11 +71,6 @@ impl BrokerConfig {
     /// Bytes that the tails of one shard's partitions and the read cache behind them may hold.
     pub fn tail_bytes_per_shard(&self) -> usize {
         self.memory_share(TAIL_PERCENT)
-    }
-
-    /// Bytes that one shard may hold in write buffers.
-    pub fn write_bytes_per_shard(&self) -> usize {
-        self.memory_share(WRITES_PERCENT)
     }
 
     /// Bytes that one shard may hold in reads from disk.

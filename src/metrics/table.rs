@@ -92,7 +92,6 @@ metrics! {
         "Requests that could not be read: unknown key or version, bytes that do not parse, too large.";
     request_us: Histogram, "request_duration_us", Microseconds, "Time from a request's last byte to its response's hand-over to the socket.";
     request_bytes_held: Gauge, "request_bytes_held", Bytes, "Bytes of the shard's request budget that are in use.";
-    request_budget_waits: Counter, "request_budget_waits_total", Count, "Reads of a request that waited for the shard's request budget.";
     socket_bytes_in: Counter, "socket_bytes_in_total", Bytes, "Bytes received on client connections.";
     socket_bytes_out: Counter, "socket_bytes_out_total", Bytes, "Bytes sent on client connections.";
     socket_sends: Counter, "socket_sends_total", Count, "Send operations on client connections.";
@@ -128,7 +127,6 @@ metrics! {
 
     lane_requests: Counter, "lane_requests_total", Count, "Requests sent to other shards.";
     lane_depth_max: Gauge, "lane_depth_max", Count, "Most requests seen waiting in a lane to the shard.";
-    lane_credit_waits: Counter, "lane_credit_waits_total", Count, "Requests to other shards that waited for a credit.";
     stall_max_ms: Gauge, "stall_max_ms", Milliseconds, "Longest time that the shard did not answer its watchdog.";
     stalls: Gauge, "stalls", Count, "Times that the shard did not answer its watchdog for 100 ms.";
     tasks_failed: Gauge, "tasks_failed", Count, "Tasks that ended with a panic.";
@@ -138,7 +136,4 @@ metrics! {
     pool_used_bytes: Gauge, "pool_used_bytes", Bytes, "Bytes of pooled memory in use, by size class.";
     pool_slab_bytes: Gauge, "pool_slab_bytes", Bytes, "Bytes that the pool has taken from the kernel.";
     pool_misses: Gauge, "pool_misses", Count, "Buffers that came from the allocator because the pool was full.";
-
-    metadata_entries: Counter, "metadata_entries_total", Count, "Entries applied from the metadata log.";
-    metadata_write_us: Histogram, "metadata_write_duration_us", Microseconds, "Duration of writes to the metadata log.";
 }

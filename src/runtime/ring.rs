@@ -34,7 +34,7 @@ use doorbell::Doorbell;
 use driver::Driver;
 use futures::FutureExt;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-pub use preflight::{Machine, preflight};
+pub use preflight::{Machine, check_rings, preflight};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, resume_unwind};

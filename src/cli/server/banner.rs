@@ -25,6 +25,9 @@ pub fn print(serving: &Serving, config: &Config, cpus: &[usize], direct: bool) {
 
 fn lines(serving: &Serving, config: &Config, cpus: &[usize], disk: &str) -> String {
     let durability = match config.topic_defaults.durable() {
+        _ if disk.starts_with("tmpfs") => {
+            "none: the data is in memory (tmpfs) and gone with the machine's power".to_owned()
+        }
         true => "an ack means that records survive power loss (flush.messages=1)".to_owned(),
         false => format!(
             "an ack means that records survive the end of the process; power loss costs up to {} ms (flush.ms)",
@@ -100,5 +103,6 @@ mod tests {
             "{text}"
         );
         assert!(lines(&serving, &relaxed, &[0], "").contains("survive the end of the process"));
+        assert!(lines(&serving, &Config::default(), &[0], "tmpfs on tmpfs, page cache").contains("none"));
     }
 }

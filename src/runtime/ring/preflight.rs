@@ -35,10 +35,7 @@ pub struct Machine {
 
 /// Checks the machine for shards on `cores` with their files in `data_dir` (which must exist). Raises the limit of open files.
 pub fn preflight(data_dir: &Path, cores: &[usize]) -> Result<Machine, StartError> {
-    let kernel = kernel_release();
-    check_kernel(&kernel)?;
-    check_cores(cores)?;
-    check_ring(&kernel)?;
+    let kernel = check_rings(cores)?;
     let mut warnings = Vec::new();
     warnings.extend(check_memlock(cores.len()));
     let (open_files, few_files) = raise_open_files();
@@ -52,6 +49,15 @@ pub fn preflight(data_dir: &Path, cores: &[usize]) -> Result<Machine, StartError
         ));
     }
     Ok(Machine { kernel, open_files, is_direct, warnings })
+}
+
+/// What a program without files of its own needs: the kernel, io_uring and its CPUs. Gives the kernel's release.
+pub fn check_rings(cores: &[usize]) -> Result<String, StartError> {
+    let kernel = kernel_release();
+    check_kernel(&kernel)?;
+    check_cores(cores)?;
+    check_ring(&kernel)?;
+    Ok(kernel)
 }
 
 fn refuse<T>(message: String) -> Result<T, StartError> {

@@ -1,3 +1,5 @@
+//! Files on the real disk: durable writes, aligned reads, names, locks.
+
 use super::on_shard;
 use crate::{BLOCK_BYTES, Buffer, Durability, File, FileMode, fs, timeout};
 use std::io;

@@ -1,3 +1,5 @@
+//! Lanes between real shards: order, credits, what happens when an end goes.
+
 use super::on_shards;
 use crate::{Mesh, MeshEnd, ShardId, shard, sleep, spawn, timeout};
 use std::sync::{Arc, Mutex};

@@ -1,3 +1,5 @@
+//! Sockets over loopback: accept, receive, vectored send, cancellation.
+
 use super::on_shard;
 use crate::{Buffer, Listener, Stream, resolve, sleep, spawn, timeout};
 use bytes::Bytes;

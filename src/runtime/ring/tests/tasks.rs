@@ -1,3 +1,5 @@
+//! Tasks, timers, budgets and panics on a real executor.
+
 use super::{on_shard, on_shards};
 use crate::{Budget, Event, blocking, counters, give_way, now, oneshot, shard, shard_count, sleep, spawn, timeout};
 use std::cell::Cell;
