@@ -145,13 +145,10 @@ async fn open_or_create(options: &MetaOptions) -> Result<(Identity, Wal, wal::Re
         identity.store(&options.data_dir).await?;
         return Ok((identity, wal, recovered));
     }
-    let made = async {
-        fs::create_dir_all(&dir).await?;
-        fs::sync_dir(&options.data_dir).await
-    };
-    made.await.map_err(|error| StartError(format!("cannot make {}: {error}", dir.display())))?;
-    Wal::create(&dir, &Checkpoint::bootstrap(identity.raft_id)).await.map_err(to_start_error)?;
+    let made = fs::create_dir_all(&dir).await;
+    made.map_err(|error| StartError(format!("cannot make {}: {error}. See --data", dir.display())))?;
+    let (wal, recovered) = Wal::create(&dir, Checkpoint::bootstrap(identity.raft_id)).await.map_err(to_start_error)?;
+    // Also makes the new folder's name durable.
     identity.store(&options.data_dir).await?;
-    let (wal, recovered) = Wal::open(&dir).await.map_err(to_start_error)?;
     Ok((identity, wal, recovered))
 }

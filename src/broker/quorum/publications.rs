@@ -55,7 +55,8 @@ pub(super) struct Board {
     /// At most one: a new one is merged into it.
     posted: RefCell<Option<Publication>>,
     posted_event: Event,
-    /// Sent when the reader comes back after the publication in `posted`; as many as there are requests under way, which is bounded.
+    /// Sent when the reader comes back after the publication in `posted`; bounded with the
+    /// requests under way.
     answers_posted: RefCell<Vec<Answer>>,
     /// The same for the publication that the reader has now.
     answers_taken: RefCell<Vec<Answer>>,
@@ -93,6 +94,10 @@ impl Board {
             (true, false, true) => self.answers_taken.borrow_mut().push(answer),
             _ => answer(),
         }
+    }
+
+    pub fn answers_waiting(&self) -> usize {
+        self.answers_posted.borrow().len() + self.answers_taken.borrow().len()
     }
 
     /// Runs all answers: nobody takes publications any more.

@@ -4,8 +4,9 @@ use crate::quorum::{MetaNode, MetaOptions, StartError};
 use ringlane_metadata::controller::{CreateTopic, TopicRules, features};
 use ringlane_metadata::controller::{DeleteTopic, RegisterBroker};
 use ringlane_metadata::{ConfigResource, ControllerReply, ControllerRequest, Image, Uuid};
+use ringlane_runtime::ring::{self, RingOptions};
 use ringlane_runtime::sim::{IoFault, IoKind, NodeId, Sim, SimOptions};
-use ringlane_runtime::{random_bytes, random_u64, sleep, spawn};
+use ringlane_runtime::{ShardMain, fs, random_bytes, random_u64, sleep, spawn};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -291,4 +292,26 @@ fn the_same_seed_gives_the_same_trace() {
         (sim.trace_hash(), sim.trace_events())
     };
     assert_eq!(trace(7), trace(7));
+}
+/// The simulated disk is a model; the files of a real one must come back the same way.
+#[test]
+fn real_files_are_read_back() {
+    let dir = std::env::temp_dir().join(format!("ringlane-quorum-{}", std::process::id()));
+    let main: ShardMain = Box::new(move || Box::pin(real_files(dir)));
+    ring::run(RingOptions { cores: vec![ring::allowed_cores()[0]], ..Default::default() }, vec![main]).unwrap();
+}
+
+async fn real_files(dir: PathBuf) {
+    let options = MetaOptions { data_dir: dir.clone(), ..options() };
+    for start in 0..3 {
+        let node = MetaNode::start_with(options.clone(), 20_000).await.unwrap();
+        register(&node).await;
+        let image = node.image();
+        assert!((0..start * 50).all(|i| has_topic(&image, &format!("t{i}"), i)));
+        for i in start * 50..(start + 1) * 50 {
+            node.request(create(&format!("t{i}"), i)).await;
+        }
+        node.close().await;
+    }
+    fs::remove_dir_all(&dir).await.unwrap();
 }

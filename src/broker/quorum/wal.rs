@@ -16,6 +16,9 @@ const JOURNAL_SUFFIX: &str = ".journal";
 const SNAPSHOT_SUFFIX: &str = ".snap";
 /// A file that is not complete yet; removed at start.
 const UNFINISHED_SUFFIX: &str = ".new";
+/// A write that goes past the file's end takes the file this far in zeros: later writes then overwrite, and need no change of the file's
+/// size to be made durable with them (three times as fast).
+const EXTEND_BYTES: u64 = 256 << 10;
 const READ_BYTES: usize = 1 << 20;
 const SNAPSHOT_PIECE_BYTES: usize = 64 << 10;
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -48,15 +51,20 @@ pub(super) struct Wal {
     file: File,
     /// Bytes of whole writes.
     end: u64,
+    /// Bytes of the file; zeros behind `end`.
+    file_bytes: u64,
     /// What the last, partly filled block holds: written again, with more behind, by the next write.
     last_block: Vec<u8>,
 }
 
 impl Wal {
     /// The files of a new cluster.
-    pub async fn create(dir: &Path, state: &Checkpoint) -> Result<Wal, WalError> {
-        write_snapshot(dir, state).await?;
-        Wal::new_segment(dir, 1, &MetaCore::bootstrap_items(state)).await
+    pub async fn create(dir: &Path, state: Checkpoint) -> Result<(Wal, Recovered), WalError> {
+        write_snapshot(dir, &state).await?;
+        let first = MetaCore::bootstrap_items(&state);
+        let wal = Wal::new_segment(dir, 1, &first).await?;
+        let items = journal::items(&first).map_err(|source| WalError::Journal { path: wal.file.path(), source })?;
+        Ok((wal, Recovered { state, items, is_pristine: true }))
     }
 
     pub async fn exists(dir: &Path) -> Result<bool, WalError> {
@@ -80,10 +88,11 @@ impl Wal {
         let damaged = |source| WalError::Journal { path: path.clone(), source };
         let scanned = journal::scan(&bytes).map_err(damaged)?;
         let state = read_snapshot(dir, scanned.last_mark().map_err(damaged)?).await?;
+        let mut file_bytes = bytes.len() as u64;
         if scanned.torn {
             tracing::info!(path = %path.display(), position = scanned.valid_bytes, "metadata journal: cut a torn write, never acknowledged");
-            let len = (scanned.valid_bytes as u64).next_multiple_of(BLOCK);
-            file.set_len(len).await.map_err(|source| io_error(&path, "cutting", source))?;
+            file_bytes = (scanned.valid_bytes as u64).next_multiple_of(BLOCK);
+            file.set_len(file_bytes).await.map_err(|source| io_error(&path, "cutting", source))?;
         }
         // Left behind by a crash between the making of a segment or snapshot and the removal of what it replaced.
         let older = segments[..segments.len() - 1].iter().map(|(_, path)| path.clone());
@@ -93,7 +102,7 @@ impl Wal {
         let last_block = bytes[end - end % BLOCK_BYTES..end].to_vec();
         let is_pristine =
             state.position().index == 1 && !scanned.items.iter().any(|item| matches!(item, Item::Entries(_)));
-        let wal = Wal { dir: dir.to_path_buf(), number, file, end: end as u64, last_block };
+        let wal = Wal { dir: dir.to_path_buf(), number, file, end: end as u64, file_bytes, last_block };
         Ok((wal, Recovered { state, items: scanned.items, is_pristine }))
     }
 
@@ -104,7 +113,16 @@ impl Wal {
         journal::put_write(&mut bytes, items);
         self.end = at + bytes.len() as u64;
         self.last_block = bytes[bytes.len() - (self.end % BLOCK) as usize..].to_vec();
-        write_blocks(&self.file, at, &bytes).await.map_err(|source| {
+        let to = match self.end > self.file_bytes {
+            true => self.end.next_multiple_of(EXTEND_BYTES),
+            false => self.end.next_multiple_of(BLOCK),
+        };
+        self.file_bytes = self.file_bytes.max(to);
+        let mut buffer = Buffer::take((to - at) as usize);
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        buffer[bytes.len()..].fill(0);
+        let (written, _) = self.file.write_at(buffer, at, Durability::Durable).await;
+        written.map_err(|source| {
             let doing = "writing to the metadata journal";
             WalError::Io { path: self.file.path(), doing, source }
         })
@@ -135,7 +153,7 @@ impl Wal {
             fs::remove_file(&unfinished).await.map_err(failed)?;
         }
         let file = File::open(&unfinished, FileMode::CreateNew).await.map_err(failed)?;
-        let mut wal = Wal { dir: dir.to_path_buf(), number, file, end: 0, last_block: Vec::new() };
+        let mut wal = Wal { dir: dir.to_path_buf(), number, file, end: 0, file_bytes: 0, last_block: Vec::new() };
         wal.append(items).await?;
         fs::rename(&unfinished, &path).await.map_err(failed)?;
         fs::sync_dir(dir).await.map_err(failed)?;
@@ -163,14 +181,6 @@ async fn read_snapshot(dir: &Path, expected: LogPosition) -> Result<Checkpoint, 
         found if found == expected => Ok(state),
         found => Err(WalError::Misnamed { path, found, expected }),
     }
-}
-
-/// Writes `bytes` from the block boundary `at` on, zeros up to the next one.
-async fn write_blocks(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
-    let mut buffer = Buffer::take(bytes.len().next_multiple_of(BLOCK_BYTES));
-    buffer[..bytes.len()].copy_from_slice(bytes);
-    buffer[bytes.len()..].fill(0);
-    file.write_at(buffer, at, Durability::Durable).await.0
 }
 
 async fn read_all(file: &File, path: &Path) -> Result<Vec<u8>, WalError> {

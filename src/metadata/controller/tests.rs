@@ -14,8 +14,7 @@ struct Cluster {
 impl Cluster {
     /// Brokers 1 to `brokers`, unfenced.
     fn of(brokers: i32) -> Cluster {
-        let mut cluster = Cluster { image: Image::default() };
-        cluster.commit(features::bootstrap(&cluster.image));
+        let mut cluster = Cluster { image: Image::bootstrap(LogPosition { term: 1, index: 1 }, features::newest()) };
         for broker in 1..=brokers {
             let epoch = cluster.register(broker, broker as u8).unwrap().epoch;
             cluster.unfence(broker, epoch).unwrap();

@@ -44,6 +44,12 @@ pub struct Image {
 }
 
 impl Image {
+    /// Nothing but finalized features.
+    pub(crate) fn bootstrap(applied: LogPosition, features: impl Iterator<Item = (&'static str, i16)>) -> Image {
+        let features = features.map(|(name, level)| (Arc::from(name), level)).collect();
+        Image { applied, features, ..Image::default() }
+    }
+
     /// The last entry that is part of this image.
     pub fn applied(&self) -> LogPosition {
         self.applied

@@ -419,10 +419,8 @@ mod tests {
 
     const OPTIONS: CoreOptions = CoreOptions { raft_id: 1, seed: 1, heartbeat_ticks: 2, election_ticks: 10 };
 
-    fn items(write: &[u8]) -> Vec<Item> {
-        let mut bytes = Vec::new();
-        journal::put_write(&mut bytes, write);
-        journal::scan(&bytes).unwrap().items
+    fn items(content: &[u8]) -> Vec<Item> {
+        journal::items(content).unwrap()
     }
 
     fn alone() -> MetaCore {

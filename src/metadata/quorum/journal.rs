@@ -113,6 +113,13 @@ pub fn put_write(out: &mut Vec<u8>, items: &[u8]) {
     covered.into_iter().for_each(|part| out.extend_from_slice(part));
 }
 
+/// What [`put_write`] was given.
+pub fn items(content: &[u8]) -> Result<Vec<Item>, JournalError> {
+    let mut items = Vec::new();
+    read_items(content, &mut items).map_err(|source| JournalError::Content { at: 0, source })?;
+    Ok(items)
+}
+
 /// Reads a segment up to its last whole write.
 pub fn scan(bytes: &[u8]) -> Result<Scanned, JournalError> {
     let mut scanned = Scanned { items: Vec::new(), valid_bytes: 0, torn: false };
@@ -226,7 +233,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    fn items(n: u64) -> Vec<u8> {
+    fn content(n: u64) -> Vec<u8> {
         let mut w = Writer::new();
         put_snapshot_mark(&mut w, LogPosition { term: 1, index: n });
         let data = Bytes::from(vec![n as u8; 300]);
@@ -237,7 +244,7 @@ mod tests {
 
     fn segment(writes: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        (1..=writes).for_each(|n| put_write(&mut bytes, &items(n)));
+        (1..=writes).for_each(|n| put_write(&mut bytes, &content(n)));
         bytes
     }
 

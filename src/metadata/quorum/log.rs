@@ -2,6 +2,7 @@
 //! [`super::core`] alone; the journal holds the same on disk.
 
 use crate::Image;
+use crate::controller::features;
 use crate::image::LogPosition;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
@@ -16,10 +17,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The state in which the first voter of a new cluster starts.
+    /// The state in which the first voter of a new cluster starts: no topics, and the metadata version that says how to read the rest.
     pub fn bootstrap(raft_id: u64) -> Checkpoint {
-        let mut image = Image::default();
-        image.moved_to(LogPosition { term: 1, index: 1 });
+        let image = Image::bootstrap(LogPosition { term: 1, index: 1 }, features::newest());
         Checkpoint { image, conf_state: ConfState { voters: vec![raft_id], ..Default::default() } }
     }
 

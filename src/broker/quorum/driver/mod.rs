@@ -1,19 +1,22 @@
 //! Runs the raft core: takes requests to it, time to it, its journal items to the disk, its images to the shards.
 //!
-//! Lives on shard 0 as two tasks. The *driver* alone touches the core: it decides and proposes what was asked, ticks, takes turns. The
-//! *writer* alone touches the files: everything that became due during one write is the next write (group commit without timers).
-//! Neither may fail silently: an error or a panic in either ends the node ([`Driver::failed`]).
+//! Lives on shard 0 as two tasks. The driver's, here, decides and proposes what was asked, ticks, takes the core's turns. The other
+//! ([`writer`]) alone touches the files. Neither may fail silently: an error or a panic in either ends the node ([`Driver::failed`]).
+
+mod snapshots;
+mod writer;
 
 use crate::quorum::QuorumStatus;
 use crate::quorum::publications::{Board, Publications};
-use crate::quorum::wal::{self, Wal, WalError};
+use crate::quorum::wal::{Wal, WalError};
 use futures::future::{Either, select};
-use ringlane_metadata::controller::{self, Refused, TopicRules, features};
-use ringlane_metadata::image::{LogPosition, METADATA_VERSION};
+use ringlane_metadata::controller::{self, Refused, TopicRules};
+use ringlane_metadata::image::LogPosition;
 use ringlane_metadata::quorum::{CoreError, MetaCore, Persist, ProposeError, Turn};
 use ringlane_metadata::{ControllerReply, ControllerRequest, Delta, Image, Record};
 use ringlane_protocol::ErrorCode;
 use ringlane_runtime::{Event, Instant, OneshotSender, Task, TaskFailed, give_way, now, oneshot, spawn, timeout};
+use snapshots::Snapshots;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -25,14 +28,10 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(20);
 /// A lone voter has nobody to time out.
 const TICK_ALONE: Duration = Duration::from_millis(500);
-/// Requests not decided yet, and decided ones not applied yet. Beyond it the asker is told to come again.
+/// Requests not answered yet: not decided, not applied, or not taken to every shard. Beyond it the asker is told to come again.
 const REQUESTS_MAX: usize = 1000;
-/// A snapshot is made after this time if anything changed, however little the journal has grown.
-const SNAPSHOT_AFTER: Duration = Duration::from_secs(3600);
 /// Requests decided before other tasks of the shard get their turn.
 const DECISIONS_PER_STEP: usize = 16;
-/// Entries kept in memory behind a snapshot, for peers that lag a little.
-const ENTRIES_KEPT: u64 = 10_000;
 /// A journal write that takes longer is worth a line in the log (contract point 13 of quorum.md: with other voters, leadership moves).
 const SLOW_WRITE: Duration = Duration::from_secs(1);
 
@@ -114,7 +113,7 @@ impl Driver {
             failure: RefCell::default(),
         });
         let drive = spawn("metadata", drive(driver.clone(), snapshots));
-        let write = spawn("metadata-journal", write(driver.clone(), wal, dir));
+        let write = spawn("metadata-journal", writer::write(driver.clone(), wal, dir));
         spawn("metadata-watch", watch(driver.clone(), drive, write)).detach();
         driver
     }
@@ -137,7 +136,8 @@ impl Driver {
         if self.is_closing.get() || self.failure.borrow().is_some() {
             return refused(ErrorCode::NotController, "this broker is stopping");
         }
-        if self.asked.borrow().len() + self.waiters.borrow().len() >= REQUESTS_MAX {
+        let waiting = self.asked.borrow().len() + self.waiters.borrow().len() + self.board.answers_waiting();
+        if waiting >= REQUESTS_MAX {
             return refused(ErrorCode::RequestTimedOut, "the controller has too many requests waiting; try again");
         }
         let (reply, answer) = oneshot();
@@ -153,7 +153,7 @@ impl Driver {
             if let Some(failure) = &*self.failure.borrow() {
                 return Err(failure.clone());
             }
-            if self.core.borrow().is_active() && self.image().feature(METADATA_VERSION).is_some() {
+            if self.spec.borrow().is_some() {
                 return Ok(());
             }
             changed.await;
@@ -244,14 +244,8 @@ impl Driver {
 
     fn take_office(&self, term: u64) {
         let image = self.core.borrow().image().clone();
-        let bootstrap = features::bootstrap(&image);
         *self.spec.borrow_mut() = Some(Spec { term, image });
         tracing::info!(term, "this node is the controller");
-        if !bootstrap.is_empty()
-            && let Err(error) = self.propose(&bootstrap)
-        {
-            tracing::error!(%error, "the first records of a new cluster could not be proposed");
-        }
         self.work.notify_all();
         self.changed.notify_all();
     }
@@ -389,101 +383,6 @@ impl Driver {
                 "a metadata journal write takes long; the disk does not answer"
             );
         }
-    }
-}
-
-/// When to make a snapshot, and the one being made.
-struct Snapshots {
-    dir: PathBuf,
-    after_bytes: u64,
-    running: Option<Task<()>>,
-    /// As of the last one: when, what it holds, how large the journal was.
-    began: Instant,
-    index: u64,
-    journal_bytes: u64,
-}
-
-impl Snapshots {
-    fn new(dir: PathBuf, after_bytes: u64, core: &MetaCore) -> Snapshots {
-        let index = core.image().applied().index;
-        Snapshots { dir, after_bytes, running: None, began: now(), index, journal_bytes: 0 }
-    }
-
-    fn make_if_due(&mut self, driver: &Rc<Driver>) {
-        if driver.snapshot_done.replace(false) {
-            self.running = None;
-        }
-        let (journal_bytes, index) = (driver.journal_bytes.get(), driver.image().applied().index);
-        // Smaller than it was: the journal has started anew.
-        self.journal_bytes = self.journal_bytes.min(journal_bytes);
-        let has_grown = journal_bytes - self.journal_bytes >= self.after_bytes;
-        let is_old = self.began.elapsed() > SNAPSHOT_AFTER && index > self.index;
-        if (has_grown || is_old) && self.running.is_none() {
-            (self.began, self.index, self.journal_bytes) = (now(), index, journal_bytes);
-            self.running = Some(spawn("metadata-snapshot", snapshot(driver.clone(), self.dir.clone())));
-        }
-    }
-}
-
-/// Writes the state as it is now to a file, then lets the journal start anew behind it.
-async fn snapshot(driver: Rc<Driver>, dir: PathBuf) {
-    let state = driver.core.borrow().checkpoint();
-    match wal::write_snapshot(&dir, &state).await {
-        Ok(()) => {
-            driver.rotate_to.set(Some(state.position()));
-            driver.writes.notify_all();
-        }
-        // Nothing is lost without it: the journal stays as it is, and the next one is tried when it has grown as much again.
-        Err(error) => tracing::error!(%error, "no snapshot of the metadata was made"),
-    }
-    driver.snapshot_done.set(true);
-    driver.work.notify_all();
-}
-
-/// The writer's task: ends when the driver has ended and all is written.
-async fn write(driver: Rc<Driver>, mut wal: Wal, dir: PathBuf) -> Result<(), WalError> {
-    // Items that need no sync of their own; they go in front of the next ones that do, so order holds (contract point 4).
-    let mut deferred = Vec::new();
-    loop {
-        let due = driver.writes.listen();
-        let mut batch = driver.take_due();
-        let mut mark = driver.rotate_to.take();
-        if batch.is_empty() && mark.is_none() {
-            if !driver.writer_may_end.get() {
-                due.await;
-                continue;
-            }
-            return match deferred.is_empty() {
-                true => Ok(()),
-                false => wal.append(&deferred).await,
-            };
-        }
-        driver.write_began.set(Some(now()));
-        driver.warned_of_write.set(false);
-        let mut seen = 0;
-        while let Some(state) = batch[seen..].iter().find_map(|persist| persist.snapshot.clone()) {
-            seen = batch.len();
-            wal::write_snapshot(&dir, &state).await?;
-            mark = mark.max(Some(state.position()));
-            batch.extend(driver.take_due());
-        }
-        let restart = mark.and_then(|mark| driver.core.borrow().items_after(mark));
-        if let Some(items) = restart {
-            // The core's memory is ahead of everything due: one write holds it all.
-            batch.extend(driver.take_due());
-            deferred.clear();
-            wal.rotate(&items).await?;
-            let covered = mark.unwrap_or_default().index;
-            driver.core.borrow_mut().compact(covered.saturating_sub(ENTRIES_KEPT));
-        } else {
-            batch.iter().for_each(|persist| deferred.extend_from_slice(&persist.items));
-            if batch.iter().any(|persist| persist.must_sync) {
-                wal.append(&deferred).await?;
-                deferred.clear();
-            }
-        }
-        driver.journal_bytes.set(wal.bytes());
-        driver.written(&batch);
     }
 }
 
