@@ -18,7 +18,7 @@ pub use identity::Identity;
 pub use publications::{Publication, Publications};
 
 use driver::Driver;
-use ringlane_metadata::controller::TopicRules;
+use ringlane_metadata::controller::{TopicRules, features};
 use ringlane_metadata::image::LogPosition;
 use ringlane_metadata::quorum::{Checkpoint, CoreOptions, MetaCore};
 use ringlane_metadata::{BrokerId, ControllerReply, ControllerRequest, Image};
@@ -81,6 +81,7 @@ impl MetaNode {
         let core = core.map_err(|error| StartError(format!("{}: {error}", dir.display())))?;
         let driver = Driver::start(core, wal, dir, options.rules, snapshot_after_bytes);
         driver.until_active().await.map_err(StartError)?;
+        features::check(&driver.image()).map_err(StartError)?;
         Ok(MetaNode { identity: Rc::new(identity), driver })
     }
 

@@ -1,7 +1,7 @@
 //! Finalized feature levels: what the whole cluster has agreed to use.
 
-use crate::FeatureRange;
 use crate::image::METADATA_VERSION;
+use crate::{FeatureRange, Image};
 
 /// The features that this program understands. Level 29 of the metadata is Kafka's 4.2-IV1: its record versions are the ones that
 /// `record` writes.
@@ -15,4 +15,18 @@ pub fn supported() -> Vec<FeatureRange> {
 /// What a new cluster starts with.
 pub fn newest() -> impl Iterator<Item = (&'static str, i16)> {
     SUPPORTED.iter().map(|(name, _, level)| (*name, *level))
+}
+
+/// Whether this program may work with an image: every feature in force is one that it understands.
+pub fn check(image: &Image) -> Result<(), String> {
+    for (name, level) in image.features() {
+        let known = SUPPORTED.iter().find(|(known, _, _)| *known == &**name);
+        let (min, max) = known.map_or((0, 0), |(_, min, max)| (*min, *max));
+        if !(min..=max).contains(&level) {
+            return Err(format!(
+                "the cluster runs {name} {level}, this ringlane understands {min} to {max}: start the version that it was last run with"
+            ));
+        }
+    }
+    Ok(())
 }

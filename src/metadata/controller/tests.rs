@@ -282,3 +282,15 @@ fn impossible_registrations_are_refused() {
     );
     assert!(!cluster.image.broker(1).unwrap().fenced);
 }
+
+/// A cluster that was upgraded holds records that an older program would misread.
+#[test]
+fn features_of_a_newer_version_are_refused() {
+    let mut cluster = Cluster::of(1);
+    assert_eq!(features::check(&cluster.image), Ok(()));
+    cluster.commit(vec![Record::FeatureLevel { name: "metadata.version".into(), level: 30 }]);
+    assert!(features::check(&cluster.image).unwrap_err().contains("metadata.version 30"));
+    cluster.commit(vec![Record::FeatureLevel { name: "metadata.version".into(), level: 29 }]);
+    cluster.commit(vec![Record::FeatureLevel { name: "new.version".into(), level: 1 }]);
+    assert!(features::check(&cluster.image).unwrap_err().contains("new.version 1"));
+}
