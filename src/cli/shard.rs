@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use ringlane_client::{Client, ClientError, ClientOptions};
+use ringlane_protocol::ErrorCode;
 use ringlane_runtime::ring::{self, RingOptions};
 use ringlane_runtime::{Signal, next_signal};
 
@@ -46,11 +47,25 @@ async fn unless_stopped(work: impl Future<Output = Result<(), Failed>>) -> Resul
 
 /// The cluster that the user means.
 pub async fn connect(args: &BrokerArgs) -> Result<Client, Failed> {
-    Ok(Client::connect(ClientOptions::to(&args.brokers).client_id("ringlane-cli")).await?)
+    Ok(Client::connect(options(args)).await?)
+}
+
+/// The same for a command that may make the topic that it names, if the broker is so configured.
+pub async fn connect_to_create(args: &BrokerArgs) -> Result<Client, Failed> {
+    Ok(Client::connect(ClientOptions { allow_auto_create: true, ..options(args) }).await?)
+}
+
+fn options(args: &BrokerArgs) -> ClientOptions {
+    ClientOptions::to(&args.brokers).client_id("ringlane-cli")
 }
 
 impl From<ClientError> for Failed {
     fn from(error: ClientError) -> Failed {
-        Failed::new(error.to_string())
+        match error.code() {
+            Some(ErrorCode::UnknownTopicOrPartition) => Failed::new(format!(
+                "{error}: there is no such topic; `ringlane topic list` shows those there are, `topic create` makes one"
+            )),
+            _ => Failed::new(error.to_string()),
+        }
     }
 }

@@ -92,7 +92,10 @@ fn topics_are_made_listed_and_deleted_with_a_line_each() {
         "{}",
         unknown.out
     );
-    ringlane(&broker, &["topic", "delete", "a", "b"], "");
+    let nowhere = end_of(RINGLANE, &[&["consume", "nowhere"][..], &brokers].concat(), "");
+    assert!(nowhere.code == Some(1) && nowhere.errors.contains("there is no such topic"), "{}", nowhere.errors);
+    ringlane(&broker, &["produce", "made-by-produce"], "x");
+    ringlane(&broker, &["topic", "delete", "a", "b", "made-by-produce"], "");
     ringlane(&broker, &["topic", "delete", "a", "--if-exists"], "");
     assert_eq!(ringlane(&broker, &["topic", "list", "--format", "json"], ""), "[]\n");
 }

@@ -24,7 +24,7 @@ pub fn run(args: ProduceArgs) -> Result<(), Failed> {
 }
 
 async fn produce(args: ProduceArgs, headers: Vec<(String, Option<bytes::Bytes>)>) -> Result<(), Failed> {
-    let client = shard::connect(&args.brokers).await?;
+    let client = shard::connect_to_create(&args.brokers).await?;
     let producer = Producer::new(&client, options(&args));
     let template = ProducerRecord { partition: args.partition, headers, ..ProducerRecord::to(args.topic.as_str()) };
     let mut sent = Sent::default();

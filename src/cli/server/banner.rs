@@ -6,24 +6,31 @@ use std::path::Path;
 use ringlane_broker::Serving;
 use ringlane_config::Config;
 
+use crate::args::Format;
 use crate::cores;
 
-pub fn print(serving: &Serving, config: &Config, cpus: &[usize], direct: bool) {
+pub fn print(serving: &Serving, config: &Config, cpus: &[usize], direct: bool, format: Format) {
     let data_dir = std::path::absolute(&serving.data_dir).unwrap_or_else(|_| serving.data_dir.clone());
     let file_system = mounts().as_deref().and_then(|mounts| file_system(mounts, &data_dir));
-    let disk = format!(
-        "{}, {}",
-        file_system.as_deref().unwrap_or("unknown"),
-        if direct { "direct I/O" } else { "page cache" }
-    );
-    eprint!("{}", lines(serving, config, cpus, &disk));
+    let (file_system, way) =
+        (file_system.as_deref().unwrap_or("unknown"), if direct { "direct I/O" } else { "page cache" });
+    let lines = lines(serving, config, cpus, &format!("{file_system}, {way}"));
+    match format {
+        Format::Text => eprintln!("{}", text(&lines)),
+        Format::Json => tracing::info!(banner = ?lines, "ringlane {} serves", env!("CARGO_PKG_VERSION")),
+    }
     let addresses: Vec<String> = serving.listeners.iter().map(|(_, address)| address.to_string()).collect();
     let mut out = std::io::stdout().lock();
     // Without a reader of that line the broker serves all the same.
     let _ = writeln!(out, "ringlane: serving on {}", addresses.join(", ")).and_then(|()| out.flush());
 }
 
-fn lines(serving: &Serving, config: &Config, cpus: &[usize], disk: &str) -> String {
+fn text(lines: &[(&str, String)]) -> String {
+    let lines: Vec<String> = lines.iter().map(|(name, value)| format!("  {name:<11} {value}")).collect();
+    format!("ringlane {}\n{}", env!("CARGO_PKG_VERSION"), lines.join("\n"))
+}
+
+fn lines(serving: &Serving, config: &Config, cpus: &[usize], disk: &str) -> [(&'static str, String); 5] {
     let durability = match config.topic_defaults.durable() {
         _ if disk.starts_with("tmpfs") => {
             "none: the data is in memory (tmpfs) and gone with the machine's power".to_owned()
@@ -34,19 +41,16 @@ fn lines(serving: &Serving, config: &Config, cpus: &[usize], disk: &str) -> Stri
             config.topic_defaults.flush_ms
         ),
     };
-    let memory_mib = config.broker.memory_shard_bytes >> 20;
     let listeners: Vec<String> =
         serving.listeners.iter().map(|(name, address)| format!("{name}://{address}")).collect();
-    format!(
-        "ringlane {}\n  data        {} ({disk})\n  durability  {durability}\n  shards      {} on CPUs {}, {memory_mib} MiB each\n  listeners   {}\n  cluster     {}, node {}\n",
-        env!("CARGO_PKG_VERSION"),
-        serving.data_dir.display(),
-        serving.shards,
-        cores::show(cpus),
-        listeners.join(", "),
-        serving.cluster_id,
-        serving.node_id,
-    )
+    let memory_mib = config.broker.memory_shard_bytes >> 20;
+    [
+        ("data", format!("{} ({disk})", serving.data_dir.display())),
+        ("durability", durability),
+        ("shards", format!("{} on CPUs {}, {memory_mib} MiB each", serving.shards, cores::show(cpus))),
+        ("listeners", listeners.join(", ")),
+        ("cluster", format!("{}, node {}", serving.cluster_id, serving.node_id)),
+    ]
 }
 
 /// Linux's table of mounts.
@@ -94,15 +98,14 @@ mod tests {
             listeners: vec![("PLAINTEXT".to_owned(), "127.0.0.1:9092".parse().unwrap())],
         };
         let (relaxed, _) = Config::builder().set("log.flush.interval.messages", "1000").build().unwrap();
+        let banner = |config: &Config, disk: &str| text(&lines(&serving, config, &[0, 1], disk));
 
-        let text = lines(&serving, &Config::default(), &[0, 1], "ext4 on /dev/vda1");
-
-        assert_eq!(text.lines().count(), 6);
-        assert!(
-            text.contains("survive power loss") && text.contains("2 on CPUs 0-1") && text.contains("node 3"),
-            "{text}"
-        );
-        assert!(lines(&serving, &relaxed, &[0], "").contains("survive the end of the process"));
-        assert!(lines(&serving, &Config::default(), &[0], "tmpfs on tmpfs, page cache").contains("none"));
+        let durable = banner(&Config::default(), "ext4 on /dev/vda1, direct I/O");
+        assert_eq!(durable.lines().count(), 6);
+        for part in ["survive power loss", "2 on CPUs 0-1", "node 3", "(ext4 on /dev/vda1, direct I/O)"] {
+            assert!(durable.contains(part), "{durable}");
+        }
+        assert!(banner(&relaxed, "ext4").contains("survive the end of the process"));
+        assert!(banner(&Config::default(), "tmpfs on tmpfs").contains("none"));
     }
 }

@@ -10,7 +10,7 @@ use ringlane_broker::{StartError, shard_mains};
 use ringlane_config::Config;
 use ringlane_runtime::ring::{self, Machine, RingOptions};
 
-use crate::args::ServerArgs;
+use crate::args::{Format, ServerArgs};
 use crate::exit::Failed;
 use crate::logs;
 
@@ -23,7 +23,11 @@ pub fn run(args: ServerArgs) -> Result<(), Failed> {
     let options = ring_options(&config)?;
     let machine = check_machine(&config, &options)?;
     let failed = Arc::new(OnceLock::new());
-    let mains = shard_mains(config.clone(), options.cores.len(), ready(&config, &options, &machine, failed.clone()));
+    let mains = shard_mains(
+        config.clone(),
+        options.cores.len(),
+        ready(&config, &options, &machine, args.logs.format, failed.clone()),
+    );
     ring::run(options, mains).map_err(|error| Failed::new(error.to_string()))?;
     match failed.get() {
         Some(StartError(message)) => Err(Failed::new(message)),
@@ -65,11 +69,12 @@ fn ready(
     config: &Arc<Config>,
     options: &RingOptions,
     machine: &Machine,
+    format: Format,
     failed: Arc<OnceLock<StartError>>,
 ) -> impl FnMut(Result<ringlane_broker::Serving, StartError>) + Send + 'static {
     let (config, cores, direct) = (config.clone(), options.cores.clone(), machine.is_direct);
     move |started| match started {
-        Ok(serving) => banner::print(&serving, &config, &cores, direct),
+        Ok(serving) => banner::print(&serving, &config, &cores, direct, format),
         Err(error) => {
             // The first reason is the one that counts.
             let _ = failed.set(error);
