@@ -25,51 +25,57 @@ const STRING_BYTES_MAX: usize = i16::MAX as usize;
 /// A cursor over received bytes. Never panics, never allocates beyond what [`crate::wire::Wire`] says for arrays.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    /// Position of the end of `rest`: one check finds both whether bytes are there and where they are.
+    end: usize,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes, at: 0 }
+        Reader { rest: bytes, end: bytes.len() }
     }
 
     /// Reads `bytes` from `at` on; positions count from the start of `bytes`. `at` beyond the end reads as at the end.
     pub fn starting_at(bytes: &'a [u8], at: usize) -> Reader<'a> {
-        Reader { bytes, at: at.min(bytes.len()) }
+        Reader { rest: bytes.get(at..).unwrap_or_default(), end: bytes.len() }
     }
 
     /// Bytes read so far, counted from the start of what the reader was made over.
     #[inline]
     pub fn position(&self) -> usize {
-        self.at
+        self.end - self.rest.len()
     }
 
     #[inline]
     pub fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
+        self.rest.len()
     }
 
     #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        match self.bytes.get(self.at..).and_then(|rest| rest.get(..len)) {
-            Some(taken) => {
-                self.at += len;
+        match self.rest.split_at_checked(len) {
+            Some((taken, rest)) => {
+                self.rest = rest;
                 Ok(taken)
             }
-            None => Err(DecodeError::Truncated { at: self.at, wanted: len, left: self.remaining() }),
+            None => Err(self.truncated(len)),
         }
     }
 
     #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>()) {
-            Some(chunk) => {
-                self.at += N;
+        match self.rest.split_first_chunk::<N>() {
+            Some((chunk, rest)) => {
+                self.rest = rest;
                 Ok(*chunk)
             }
-            None => Err(DecodeError::Truncated { at: self.at, wanted: N, left: self.remaining() }),
+            None => Err(self.truncated(N)),
         }
+    }
+
+    #[cold]
+    fn truncated(&self, wanted: usize) -> DecodeError {
+        DecodeError::Truncated { at: self.position(), wanted, left: self.remaining() }
     }
 
     #[inline]
@@ -118,6 +124,18 @@ impl<'a> Reader<'a> {
     /// Unsigned, seven bits a byte, least significant first; at most five bytes.
     #[inline]
     pub fn uvarint(&mut self) -> Result<u32, DecodeError> {
+        // Nearly all lengths and counts are below 128, the others mostly below 16,384.
+        match *self.rest {
+            [low, ref rest @ ..] if low < 0x80 => {
+                self.rest = rest;
+                return Ok(low.into());
+            }
+            [low, high, ref rest @ ..] if high < 0x80 => {
+                self.rest = rest;
+                return Ok(u32::from(low & 0x7f) | u32::from(high) << 7);
+            }
+            _ => {}
+        }
         let value = self.varint_bits(5)?;
         // Java shifts the surplus bits of a fifth byte out; so do we.
         Ok(value as u32)
@@ -135,9 +153,8 @@ impl<'a> Reader<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    #[inline]
     fn varint_bits(&mut self, max_bytes: u8) -> Result<u64, DecodeError> {
-        let from = self.at;
+        let from = self.position();
         let mut value = 0u64;
         for i in 0..max_bytes {
             let [byte] = self.array()?;
@@ -155,7 +172,7 @@ impl<'a> Reader<'a> {
         if flexible {
             return Ok((self.uvarint()? as usize).checked_sub(1));
         }
-        let at = self.at;
+        let at = self.position();
         match self.i32()? {
             -1 => Ok(None),
             length => usize::try_from(length).map(Some).map_err(|_| DecodeError::Length { at, length: length.into() }),
@@ -165,7 +182,7 @@ impl<'a> Reader<'a> {
     /// The count of an array whose elements take at least `min_bytes` each.
     #[inline]
     pub fn count(&mut self, flexible: bool, min_bytes: usize) -> Result<Option<usize>, DecodeError> {
-        let at = self.at;
+        let at = self.position();
         match self.length(flexible)? {
             Some(count) if count > self.remaining() / min_bytes.max(1) => {
                 Err(DecodeError::Length { at, length: count as i64 })
@@ -182,7 +199,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn string(&mut self, flexible: bool) -> Result<Option<&'a str>, DecodeError> {
-        let at = self.at;
+        let at = self.position();
         let bytes = if flexible { self.bytes(true)? } else { self.short_bytes()? };
         match bytes {
             Some(bytes) if bytes.len() > STRING_BYTES_MAX => {
@@ -195,7 +212,7 @@ impl<'a> Reader<'a> {
 
     /// Bytes with an `i16` length, -1 for null: strings before KIP-482, and client ids.
     pub fn short_bytes(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
-        let at = self.at;
+        let at = self.position();
         match self.i16()? {
             -1 => Ok(None),
             length => {
@@ -221,21 +238,31 @@ impl<'a> Reader<'a> {
         for _ in 0..self.uvarint()? {
             let tag = self.uvarint()?;
             let length = self.uvarint()? as usize;
-            let from = self.at;
-            self.skip(length)?;
+            let value = self.take(length)?;
             // Bounded by the field's own length, in positions of the whole frame.
-            let mut inner = Reader { bytes: self.bytes.get(..self.at).unwrap_or_default(), at: from };
-            field(tag, &mut inner)?;
+            field(tag, &mut Reader { rest: value, end: self.position() })?;
         }
         Ok(())
     }
 
+    #[inline]
     pub fn skip_tags(&mut self) -> Result<(), DecodeError> {
+        match *self.rest {
+            [0, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(())
+            }
+            _ => self.skip_present_tags(),
+        }
+    }
+
+    #[cold]
+    fn skip_present_tags(&mut self) -> Result<(), DecodeError> {
         self.tags(|_, _| Ok(()))
     }
 
     pub(crate) fn null(&self) -> DecodeError {
-        DecodeError::Null { at: self.at }
+        DecodeError::Null { at: self.position() }
     }
 }
 
