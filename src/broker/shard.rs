@@ -5,10 +5,11 @@
 
 use crate::api::ProducerIds;
 use crate::api::fetch::FetchSessions;
-use crate::mesh::{CREDITS_PER_LANE, Placement, ShardReply, ShardRequest};
+use crate::mesh::{CREDITS_PER_LANE, Placement, ShardReply, ShardRequest, serve};
 use crate::net::{Connection, ConnectionCounts, Connections, Refusals};
 use crate::quorum::{Identity, MetaNode, Publication};
 use crate::settings::{self, Settings, TopicSettings};
+use crate::task::keep_running;
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ringlane_config::Config;
@@ -17,7 +18,7 @@ use ringlane_metadata::{ControllerReply, ControllerRequest, Image, Partition, Re
 use ringlane_metrics::{ShardMetrics, Snapshot};
 use ringlane_partition::{HomeShard, HomeShardOptions, PartitionSpec, ReadTicket, TopicConfig, TopicPartition};
 use ringlane_protocol::{ErrorCode, TopicId, Writer};
-use ringlane_runtime::{Budget, Event, MeshEnd, Permit, ShardId, Task, counters, shard, shard_count, spawn};
+use ringlane_runtime::{Budget, Event, MeshEnd, Permit, ShardId, Task, counters, shard, shard_count};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -140,13 +141,21 @@ impl Shard {
         }))
     }
 
-    /// The tasks that run for as long as the shard.
+    /// The tasks that run for as long as the shard: they end when these are dropped.
     pub fn start(self: &Rc<Self>) -> Vec<Task<()>> {
-        let home = self.home.clone();
-        let sweeping = self.clone();
+        let (home, swept, served) = (self.home.clone(), self.clone(), self.clone());
+        let run_home = move || {
+            let home = home.clone();
+            async move { home.run().await }
+        };
+        let sweep = move || {
+            let shard = swept.clone();
+            async move { shard.connections.sweep(&shard.fetch_budget).await }
+        };
         vec![
-            spawn("home shard", async move { home.run().await }),
-            spawn("idle connections", async move { sweeping.connections.sweep(&sweeping.fetch_budget).await }),
+            keep_running("home shard", run_home),
+            keep_running("connection sweep", sweep),
+            keep_running("mesh", move || serve(served.clone())),
         ]
     }
 
@@ -159,9 +168,10 @@ impl Shard {
         self.topics.borrow().get(&topic).map(|settings| settings.partition.clone())
     }
 
-    /// The right to have one more read waiting on `to`; `None` when too many are.
+    /// The right to have one more read waiting on `to`; `None` when too many are. At home a read takes no credit, and the home shard has its
+    /// own limit.
     pub fn park_read(&self, to: ShardId) -> Option<Permit> {
-        self.parked_reads[to.0 as usize].try_acquire(1)
+        self.parked_reads[to.0 as usize].try_acquire(if to == self.id { 0 } else { 1 })
     }
 
     /// A name for a read that no other read of this shard has.

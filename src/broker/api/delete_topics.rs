@@ -4,8 +4,11 @@ use super::Handled;
 use super::request::Request;
 use ringlane_metadata::controller::{DeleteTopic, DeletedTopic};
 use ringlane_metadata::{ControllerReply, ControllerRequest, Refused};
-use ringlane_protocol::TopicId;
 use ringlane_protocol::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
+use ringlane_protocol::{ErrorCode, TopicId};
+
+/// First version whose client knows TOPIC_DELETION_DISABLED.
+const DELETION_DISABLED_FROM: i16 = 3;
 
 pub async fn answer(request: Request) -> Handled {
     let asked = asked(&request)?;
@@ -16,11 +19,18 @@ pub async fn answer(request: Request) -> Handled {
         Err(refused) => DeletableTopicResult {
             name: asked.name.as_deref(),
             topic_id: asked.id,
-            error_code: refused.code,
+            error_code: code(refused.code, request.version),
             error_message: Some(&refused.message),
         },
     });
     Ok(request.reply(&DeleteTopicsResponse { throttle_time_ms: 0, responses: responses.collect() }))
+}
+
+fn code(error: ErrorCode, version: i16) -> ErrorCode {
+    match error {
+        ErrorCode::TopicDeletionDisabled if version < DELETION_DISABLED_FROM => ErrorCode::InvalidRequest,
+        other => other,
+    }
 }
 
 fn asked(request: &Request) -> Result<Vec<DeleteTopic>, crate::net::CloseReason> {

@@ -1,10 +1,9 @@
 //! The main of every shard but the first.
 
-use crate::mesh::{ShardReply, ShardRequest, serve};
+use crate::mesh::{ShardReply, ShardRequest};
 use crate::net::ConnectionCounts;
 use crate::shard::{Lanes, Shard};
 use ringlane_config::Config;
-use ringlane_runtime::spawn;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +12,6 @@ pub async fn run(config: Arc<Config>, mesh: Lanes, counts: ConnectionCounts) {
     if let Some(shard) = open(config, &mesh, counts).await {
         let stopped = shard.stopped.listen();
         let _tasks = shard.start();
-        let _serving = spawn("mesh", serve(shard.clone()));
         stopped.await;
     }
 }

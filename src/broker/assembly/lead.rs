@@ -5,7 +5,7 @@
 
 use super::report;
 use super::{Serving, StartError};
-use crate::mesh::{ShardReply, ShardRequest, serve};
+use crate::mesh::{ShardReply, ShardRequest};
 use crate::net::{Accepted, Acceptor, ConnectionCounts};
 use crate::quorum::{MetaNode, MetaOptions, Publications};
 use crate::settings;
@@ -67,7 +67,6 @@ async fn start(config: Arc<Config>, mesh: Lanes, counts: ConnectionCounts) -> Re
         Opening { identity: metadata.identity().clone(), data_dir: path, stopped_clean: data_dir.stopped_clean() };
     let shard = Shard::open(config.clone(), mesh, counts, opening.clone(), Some(metadata.clone())).await?;
     let mut tasks = shard.start();
-    tasks.push(spawn("mesh", serve(shard.clone())));
     on_others(&shard, || ShardRequest::Open(opening.clone())).await?;
 
     let mut publications = metadata.publications();

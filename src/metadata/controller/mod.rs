@@ -20,7 +20,9 @@ pub use brokers::{BrokerRegistered, RegisterBroker, register_broker, unfence_bro
 pub use configs::{AlterConfigs, AlterOp, ConfigChange, alter_configs};
 pub use partitions::{CreatePartitions, create_partitions};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
-pub use topics::{CreateTopic, CreatedTopic, DeleteTopic, DeletedTopic, TopicRules, create_topics, delete_topics};
+pub use topics::{
+    CreateTopic, CreatedTopic, DeleteTopic, DeletedTopic, TopicRules, check_topic_name, create_topics, delete_topics,
+};
 
 use crate::{BrokerId, ConfigResource, Image, Record};
 use ringlane_protocol::ErrorCode;

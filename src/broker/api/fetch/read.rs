@@ -7,6 +7,7 @@
 use super::session::{TopicKey, Wanted};
 use crate::mesh::{Called, ShardReply, ShardRequest};
 use crate::shard::Shard;
+use crate::task::start;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ringlane_metadata::Image;
 use ringlane_partition::{Isolation, ReadEntry, ReadReply, ReadRequest, ReadResult, ReadTicket, TopicPartition};
@@ -15,8 +16,8 @@ use ringlane_runtime::{Instant, Permit, ShardId, now, sleep};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How often a fetch looks again when its home shard has too many waiting reads of this shard to take another.
-const POLL_EVERY: Duration = Duration::from_millis(10);
+/// How often a fetch looks again when a home shard has too many waiting reads to take another.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Of the request, within the broker's own.
 #[derive(Clone, Copy, Debug)]
@@ -88,12 +89,14 @@ impl Read {
     pub async fn run(mut self, shard: &Rc<Shard>) -> Vec<ReadResult> {
         let deadline = now() + Duration::from_millis(self.limits.max_wait_ms as u64);
         while !self.parts.is_empty() {
-            let must_poll = self.round(shard, deadline).await;
+            let bytes_before = self.bytes();
+            self.round(shard, deadline).await;
             if self.has_enough() || now() >= deadline {
                 break;
             }
             self.raise_shares();
-            if must_poll {
+            if self.bytes() <= bytes_before {
+                // Nobody waited: too many reads wait there already.
                 sleep(POLL_EVERY).await;
             }
         }
@@ -103,18 +106,16 @@ impl Read {
         self.results
     }
 
-    /// Asks every shard once and takes all replies. `true`: one of them could not wait for us.
-    async fn round(&mut self, shard: &Rc<Shard>, deadline: Instant) -> bool {
+    /// Asks every shard once and takes all replies.
+    async fn round(&mut self, shard: &Rc<Shard>, deadline: Instant) {
         let wait_ms = deadline.since(now()).as_millis() as i32;
-        let mut must_poll = false;
         let mut calls = FuturesUnordered::new();
-        let mut tickets = Vec::with_capacity(self.parts.len());
+        let mut under_way = UnderWay { shard, reads: Vec::with_capacity(self.parts.len()) };
         for (index, part) in self.parts.iter().enumerate() {
-            let parked = if wait_ms > 0 { shard.park_read(part.to) } else { None };
-            must_poll |= wait_ms > 0 && parked.is_none();
+            let parked = shard.park_read(part.to);
             let ticket = shard.next_ticket();
             let request = ReadRequest {
-                ticket: (self.parts.len() > 1).then_some(ticket),
+                ticket: Some(ticket),
                 max_wait_ms: if parked.is_some() { wait_ms } else { 0 },
                 min_bytes: part.min_bytes,
                 max_bytes: self.limits.max_bytes,
@@ -124,20 +125,13 @@ impl Read {
             };
             let called = shard.call(part.to, ShardRequest::Read(request)).await;
             calls.push(finish(index, called, parked));
-            tickets.push((part.to, ticket));
+            under_way.reads.push(Some((part.to, ticket)));
         }
-        let first = calls.next().await;
-        if !calls.is_empty() {
-            for (to, ticket) in tickets {
-                hurry(shard, to, ticket).await;
-            }
-        }
-        let mut next = first;
-        while let Some((index, reply)) = next {
+        while let Some((index, reply)) = calls.next().await {
+            under_way.reads[index] = None;
+            under_way.hurry();
             self.take(index, reply);
-            next = calls.next().await;
         }
-        must_poll
     }
 
     fn take(&mut self, index: usize, reply: Option<ReadReply>) {
@@ -149,15 +143,17 @@ impl Read {
         part.places.iter().zip(reply.results).for_each(|(&place, result)| self.results[place] = result);
     }
 
+    fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
     fn has_enough(&self) -> bool {
-        let bytes: usize = self.parts.iter().map(|part| part.bytes).sum();
         let is_news = |result: &ReadResult| result.error != ErrorCode::None || result.diverging_epoch.is_some();
-        bytes as i64 >= i64::from(self.limits.min_bytes) || self.results.iter().any(is_news)
+        self.bytes() as i64 >= i64::from(self.limits.min_bytes) || self.results.iter().any(is_news)
     }
 
     fn raise_shares(&mut self) {
-        let bytes: usize = self.parts.iter().map(|part| part.bytes).sum();
-        let missing = (i64::from(self.limits.min_bytes) - bytes as i64).max(1) as i32;
+        let missing = (i64::from(self.limits.min_bytes) - self.bytes() as i64).max(1) as i32;
         let shares = self.parts.len() as i32;
         for part in &mut self.parts {
             part.min_bytes = (part.bytes as i32).saturating_add(share(missing, shares));
@@ -188,9 +184,27 @@ async fn finish(index: usize, called: Called, parked: Option<Permit>) -> (usize,
     }
 }
 
-/// Nobody waits for the reply to a hurry: the read's own reply is what was hurried.
-async fn hurry(shard: &Rc<Shard>, to: ShardId, ticket: ReadTicket) {
-    drop(shard.call(to, ShardRequest::Hurry(ticket)).await);
+/// Reads of one round that have not answered. They need not wait any longer once one shard has answered, or when the client is gone:
+/// left alone, each would hold its place and its credit for as long as the client had asked for.
+struct UnderWay<'a> {
+    shard: &'a Rc<Shard>,
+    reads: Vec<Option<(ShardId, ReadTicket)>>,
+}
+
+impl UnderWay<'_> {
+    fn hurry(&mut self) {
+        for (to, ticket) in self.reads.iter_mut().filter_map(Option::take) {
+            let shard = self.shard.clone();
+            // Nobody waits for the reply: the read's own is what was hurried.
+            start("hurry", async move { drop(shard.call(to, ShardRequest::Hurry(ticket)).await) });
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.hurry();
+    }
 }
 
 /// One of `shares` equal shares, rounded up, at least 1 byte.
