@@ -33,7 +33,8 @@ pub(super) struct Driver {
     timers: RefCell<Timers>,
     /// Tasks that gave way, to be woken by the next turn.
     gave_way: RefCell<Vec<Waker>>,
-    turn_began: Cell<Instant>,
+    /// When `give_way` was first called since the last turn.
+    working_since: Cell<Option<Instant>>,
     /// Busy-poll this long before each sleep.
     spin: Duration,
     is_stopping: Cell<bool>,
@@ -76,7 +77,7 @@ impl Driver {
             doorbell,
             timers: RefCell::default(),
             gave_way: RefCell::default(),
-            turn_began: Cell::new(crate::now()),
+            working_since: Cell::new(None),
             spin,
             is_stopping: Cell::new(false),
         });
@@ -97,9 +98,15 @@ impl Driver {
         &self.timers
     }
 
-    /// How long tasks have run since the last turn.
-    pub(super) fn turn_lasts(&self) -> Duration {
-        self.turn_began.get().elapsed()
+    /// How long tasks have run since the last turn, counted from the first call after it: a turn itself reads no clock.
+    pub(super) fn work_lasts(&self) -> Duration {
+        match self.working_since.get() {
+            Some(since) => since.elapsed(),
+            None => {
+                self.working_since.set(Some(crate::now()));
+                Duration::ZERO
+            }
+        }
     }
 
     /// Lets every runnable task and one turn go by.
@@ -145,9 +152,8 @@ impl Driver {
     }
 
     fn turn(&self, is_alone: bool) {
-        let now = crate::now();
-        self.turn_began.set(now);
-        let has_woken = self.wake_gave_way() | self.wake_due(now) | self.doorbell.wake_all();
+        self.working_since.set(None);
+        let has_woken = self.wake_gave_way() | self.wake_due() | self.doorbell.wake_all();
         if is_alone && !has_woken {
             self.sleep();
         } else {
@@ -164,25 +170,35 @@ impl Driver {
         is_any
     }
 
-    fn wake_due(&self, now: Instant) -> bool {
-        let mut is_any = false;
+    /// The kernel says when the first timer is due: only then the clock is read.
+    fn wake_due(&self) -> bool {
+        let Some(first) = self.timers.borrow().first_deadline() else { return false };
+        if !self.ring.has_timer_fired() {
+            self.ring.arm_timer(first);
+            return false;
+        }
+        let (now, mut is_any) = (crate::now(), false);
         loop {
             let due = self.timers.borrow_mut().pop_due(now);
             match due {
                 Some(waker) => waker.wake(),
-                None => return is_any,
+                None => break,
             }
             is_any = true;
         }
+        let next = self.timers.borrow().first_deadline();
+        if let Some(next) = next {
+            self.ring.arm_timer(next);
+        }
+        is_any
     }
 
     fn sleep(&self) {
         if !self.spin.is_zero() && self.spin() {
             return;
         }
-        let deadline = self.timers.borrow().first_deadline();
         if self.doorbell.fall_asleep() {
-            self.ring.wait(deadline);
+            self.ring.wait();
             self.doorbell.awake();
             counters::update(|counters| counters.ring_wakes += 1);
         }
@@ -191,17 +207,13 @@ impl Driver {
     /// True when something came, which the next turn takes.
     fn spin(&self) -> bool {
         let began = crate::now();
-        let deadline = self.timers.borrow().first_deadline();
-        loop {
-            let now = crate::now();
-            if self.ring.enter_if_needed() || self.doorbell.has_news() || deadline.is_some_and(|due| due <= now) {
+        while began.elapsed() < self.spin {
+            if self.ring.enter_if_needed() || self.doorbell.has_news() {
                 return true;
-            }
-            if now.since(began) > self.spin {
-                return false;
             }
             std::hint::spin_loop();
         }
+        false
     }
 }
 

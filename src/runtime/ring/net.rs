@@ -3,15 +3,18 @@
 use super::address::{from_native, to_native};
 use super::descriptor::{Closes, Descriptor};
 use super::helpers;
-use super::uring::{Completed, Message, Ring};
+use super::uring::{Completed, Message, Op, Ring};
 use crate::Buffer;
 use bytes::{Buf, Bytes};
 use io_uring::cqueue;
 use std::cell::Cell;
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 /// Connections that the kernel completes before we accept them; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -148,22 +151,25 @@ impl Stream {
     }
 
     /// `all`: the kernel waits until the buffer is full where it can; the caller continues short answers.
-    pub(crate) async fn recv(&self, mut buffer: Buffer, from: usize, all: bool) -> (io::Result<usize>, Buffer) {
-        let Connection { descriptor, is_drained, .. } = &*self.connection;
-        loop {
-            let received;
-            (received, buffer) = Ring::recv(descriptor, buffer, from, all, is_drained.get()).await;
-            is_drained.set(!cqueue::sock_nonempty(received.flags));
-            match result(received) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return (result, buffer),
-            }
-        }
+    pub(crate) fn recv(&self, buffer: Buffer, from: usize, all: bool) -> Recv<'_> {
+        let connection = &*self.connection;
+        Recv { connection, from, all, op: connection.recv(buffer, from, all) }
     }
 
     pub(crate) async fn send_all(&self, mut parts: Vec<Bytes>) -> io::Result<()> {
-        if let [_] = &parts[..] {
-            return self.send_one(parts.remove(0)).await;
+        if parts.len() <= 1 {
+            // One part needs no vector.
+            let mut bytes = parts.pop().unwrap_or_default();
+            while !bytes.is_empty() {
+                let sent;
+                (sent, bytes) = Ring::send(&self.connection.descriptor, bytes).await;
+                match result(sent) {
+                    Ok(count) => bytes.advance(count),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(());
         }
         let connection = &*self.connection;
         let mut message = connection.spare_message.take().unwrap_or_else(Message::new);
@@ -183,26 +189,41 @@ impl Stream {
         sent_all
     }
 
-    /// One part needs no vector.
-    async fn send_one(&self, mut bytes: Bytes) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let sent;
-            (sent, bytes) = Ring::send(&self.connection.descriptor, bytes).await;
-            match result(sent) {
-                Ok(count) => bytes.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) fn shutdown(&self) {
         self.connection.shutdown();
     }
 }
 
+/// By hand, because every layer of `async` moves the buffer once more, a hundred thousand times a second.
+pub(crate) struct Recv<'a> {
+    connection: &'a Connection,
+    from: usize,
+    all: bool,
+    op: Op<Buffer>,
+}
+
+impl Future for Recv<'_> {
+    type Output = (io::Result<usize>, Buffer);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let (received, buffer) = ready!(Pin::new(&mut this.op).poll(cx));
+            this.connection.is_drained.set(!cqueue::sock_nonempty(received.flags));
+            match result(received) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    this.op = this.connection.recv(buffer, this.from, this.all);
+                }
+                result => return Poll::Ready((result, buffer)),
+            }
+        }
+    }
+}
+
 impl Connection {
+    fn recv(&self, buffer: Buffer, from: usize, all: bool) -> Op<Buffer> {
+        Ring::recv(&self.descriptor, buffer, from, all, self.is_drained.get())
+    }
+
     fn shutdown(&self) {
         // SAFETY: the descriptor is open as long as `self`. Fails only when the peer has closed already: nothing left to do.
         unsafe { libc::shutdown(self.descriptor.raw(), libc::SHUT_RDWR) };

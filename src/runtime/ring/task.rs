@@ -35,7 +35,7 @@ impl<T> Future for Task<T> {
 
 pub(crate) async fn give_way() {
     let driver = driver::current();
-    if driver.turn_lasts() > WORK {
+    if driver.work_lasts() > WORK {
         driver.next_turn().await;
     }
 }

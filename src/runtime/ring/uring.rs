@@ -50,8 +50,9 @@ pub(super) struct Ring {
     /// What the kernel reads from the doorbell; nobody looks at it. Boxed: the kernel knows its address.
     doorbell_count: Box<Cell<u64>>,
     is_doorbell_armed: Cell<bool>,
-    /// When the armed timer ends the sleep.
+    /// When the armed timer fires.
     timer: Cell<Option<Instant>>,
+    has_timer_fired: Cell<bool>,
     /// The same for the kernel, which reads it when the entry is submitted.
     timer_spec: RefCell<Box<types::Timespec>>,
 }
@@ -74,6 +75,7 @@ impl Ring {
             doorbell_count: Box::default(),
             is_doorbell_armed: Cell::new(false),
             timer: Cell::new(None),
+            has_timer_fired: Cell::new(false),
             timer_spec: RefCell::default(),
         };
         Ok(Rc::new(ring))
@@ -107,11 +109,15 @@ impl Ring {
         is_needed
     }
 
-    /// Submits what was pushed, sleeps until something completes, the doorbell rings or `deadline` has come, and completes what is done.
-    pub(super) fn wait(&self, deadline: Option<Instant>) {
+    /// Submits what was pushed, sleeps until something completes, the doorbell rings or the timer fires, and completes what is done.
+    pub(super) fn wait(&self) {
         self.arm_doorbell();
-        self.arm_timer(deadline);
         self.enter(1);
+    }
+
+    /// Whether the timer has fired since the last call.
+    pub(super) fn has_timer_fired(&self) -> bool {
+        self.has_timer_fired.take()
     }
 
     fn arm_doorbell(&self) {
@@ -123,8 +129,7 @@ impl Ring {
     }
 
     /// One timer is armed at most, for the first deadline; when that goes away it fires in vain, which is cheaper than to remove it.
-    fn arm_timer(&self, deadline: Option<Instant>) {
-        let Some(deadline) = deadline else { return };
+    pub(super) fn arm_timer(&self, deadline: Instant) {
         let armed = self.timer.get();
         if self.is_closing.get() || armed.is_some_and(|armed| armed <= deadline) {
             return;
@@ -178,7 +183,10 @@ impl Ring {
         match completion.user_data() {
             IGNORED => return,
             DOORBELL => return self.is_doorbell_armed.set(false),
-            TIMER => return self.timer.set(None),
+            TIMER => {
+                self.timer.set(None);
+                return self.has_timer_fired.set(true);
+            }
             _ => {}
         }
         let key = completion.user_data() as usize;
