@@ -1,6 +1,6 @@
 //! Fetch: the request as it lies in its frame, and a response whose records are referenced, not copied.
 
-use super::view::{Expected, Item, Items, TOPIC_IDS_FROM, read_topic, skip_tags, write_topic};
+use super::view::{Expected, Item, Items, read_topic, skip_tags, write_topic};
 use crate::fetch::{FetchPartition, NodeEndpoint, PartitionData, ReplicaState};
 use crate::wire::Wire;
 use crate::{ApiKey, DecodeError, ErrorCode, Reader, TopicId, Version, Writer, encode_response_header};
@@ -180,7 +180,6 @@ impl FetchResponseWriter {
 
     /// `name` goes out below version 13, `id` from then on.
     pub fn topic(&mut self, name: &str, id: TopicId, partitions: usize) {
-        debug_assert!(self.version.number < TOPIC_IDS_FROM || !id.is_zero() || partitions == 0);
         write_topic(&mut self.writer, self.version, name, id);
         self.writer.length(Some(partitions), self.version.flexible);
         if self.expected.topic(partitions) {

@@ -67,7 +67,7 @@ pub(super) fn skip_tags(reader: &mut Reader<'_>, version: Version) -> Result<(),
 }
 
 /// A topic is named in versions below 13 of Produce and Fetch, and has its id from then on (KIP-516).
-pub(super) const TOPIC_IDS_FROM: i16 = 13;
+const TOPIC_IDS_FROM: i16 = 13;
 
 #[inline]
 pub(super) fn read_topic<'a>(
