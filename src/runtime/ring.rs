@@ -1,12 +1,22 @@
 //! The real machine: glommio executors pinned by a CPU list, one private io_uring ring a shard, the watchdog.
 //!
-//! The rules that keep glommio 0.9.0 from its faults, where they are kept (`B1`... as numbered in the commit that introduced them):
-//! - B1 lost wake-up: no preemption timer to speak of and no latency queues (`run`), own clock in loops (`task::give_way`, `uring`'s turns),
-//!   a foreign wake each 5 ms (`watchdog`).
-//! - B2, B3, B9 of its direct files, B4, B10 of its sockets: not used; `file` and `net` go through our own ring (`uring`).
-//! - B5 of its blocking pool: not used; `helpers`. B6 panics: caught in `crate::task::spawn` and in `run`.
-//! - B7 sizes by path: `file` asks by descriptor. B8 no io_uring: `preflight`. B11 waker counts: one task per waiter, and `watchdog` slows down.
-//! - B12 a dropped write goes on: `uring` keeps its memory and descriptor until the completion.
+//! `run` starts one executor per core and the `watchdog`. On each shard a `driver` owns the private ring (`uring`), the timers and the
+//! `doorbell` through which other threads wake the shard, and sleeps in that ring; glommio keeps the run queue. `net` and `file` turn
+//! operations of the ring into streams and files, `fs` and `helpers` do on threads of their own what the kernel only offers blocking.
+//!
+//! The faults of glommio 0.9.0 that would concern us, and what keeps us from them:
+//!
+//! | | fault | here |
+//! |---|---|---|
+//! | B1 | an executor may go to sleep with runnable tasks | it never sleeps: the `driver` does; no preemption timer to speak of, no latency queue; the `watchdog` makes it look at its rings |
+//! | B2, B3, B9 | direct files: a wrong IOPOLL probe, stale bytes at the end, the block size of another device | not used: `file` on our ring, alignment by statx |
+//! | B4, B10 | sockets: a leaked descriptor, a late FIN | not used: `net` on our ring, shutdown before close |
+//! | B5 | a panic in its blocking pool hangs the caller | not used: `helpers` |
+//! | B6 | a panic in any task ends the shard | caught in `crate::task::spawn`, counted, logged; the main's in `run` |
+//! | B7 | sizes are asked by path | `file` asks by descriptor |
+//! | B8 | without io_uring: panic, or exit without a word | `preflight` |
+//! | B11 | a waker counts its clones in 15 bits | a task gives out one waker per thing it waits for; kicks need none |
+//! | B12 | a dropped write still writes | `uring` keeps memory and descriptor until the completion |
 
 mod address;
 mod cores;
@@ -44,11 +54,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use watchdog::{StallMeter, Watchdog, Watched};
 
-/// glommio's own rings carry timers and wakes only, but 512 is the least that its linked sleeps want (fault B1).
-const GLOMMIO_RING_DEPTH: usize = 512;
+/// glommio's own rings carry nothing but the watchdog's look at them.
+const GLOMMIO_RING_DEPTH: usize = 128;
 /// glommio's registered buffers: the least it takes. We do not use them, and they count three times against the memlock limit.
 const GLOMMIO_MEMORY_BYTES: usize = 64 << 10;
-/// Never, for a shard: a preemption that fires on entry makes the executor sleep with runnable tasks (fault B1).
+/// Never, in practice: a preemption that fires on entry makes the executor sleep with runnable tasks (fault B1).
 const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
 /// The largest threshold that glibc takes: below it freed memory is kept and not given back, faulted and zeroed again.
 const MMAP_THRESHOLD_BYTES: libc::c_int = 32 << 20;

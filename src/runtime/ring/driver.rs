@@ -6,7 +6,7 @@
 //! operation, of the one armed timer, or of the read of the doorbell's eventfd.
 //!
 //! Each kick of the watchdog also lets glommio look at its own rings once, so that even a waker that reached it from another thread
-//! without passing the doorbell is served within 5 ms.
+//! without passing the doorbell is served within 20 ms.
 
 use super::counters;
 use super::doorbell::Doorbell;

@@ -1,8 +1,7 @@
-//! The watchdog: a plain thread that kicks every shard each 5 ms.
+//! The watchdog: a plain thread that kicks every shard each 20 ms.
 //!
 //! It is the stall meter: a shard's driver answers each kick, so the age of the oldest unanswered one says how long its tasks have not
-//! given way. And it is the safety net of the executor (fault B1): after each kick glommio looks at its own rings. Costs about 0.1 % of
-//! a core per shard.
+//! given way. And it is the safety net of the executor (fault B1): after each kick glommio looks at its own rings.
 
 use super::doorbell::Doorbell;
 use crate::Instant;
@@ -12,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const KICK: Duration = Duration::from_millis(5);
+/// Measured on an idle shard in a loaded VM: a kick costs the shard 30 us and this thread as much, so each 5 ms would be 1.2 % of a core.
+const KICK: Duration = Duration::from_millis(20);
 /// Longer than anything a shard should do in one piece; shorter than any timeout of a client.
 const STALL_LOGGED_MS: u64 = 100;
 

@@ -105,6 +105,26 @@ fn a_full_device_is_an_error() {
     });
 }
 
+/// More operations at once than the ring's queues hold: every one must complete, none be lost on the way in or out.
+#[test]
+fn a_flood_of_operations_completes() {
+    on_shard(|| async {
+        let scratch = Scratch::new("flood");
+        let file = File::open(&scratch.0.join("file"), FileMode::CreateNew).await.unwrap();
+        let (written, _) = file.write_at(block(5, 64), 0, Durability::Written).await;
+        written.unwrap();
+        let read = |number: u64| {
+            let file = file.clone();
+            async move {
+                let (read, buffer) = file.read_at(Buffer::take(BLOCK_BYTES), number % 64 * BLOCK_BYTES as u64).await;
+                read.unwrap() == BLOCK_BYTES && buffer[0] == 5
+            }
+        };
+        let all = futures::future::join_all((0..10_000).map(read)).await;
+        assert!(all.into_iter().all(|is_right| is_right));
+    });
+}
+
 /// A dropped write still writes (fault B12): its memory and its descriptor must live until it has.
 #[test]
 fn a_dropped_write_keeps_its_buffer_and_file() {

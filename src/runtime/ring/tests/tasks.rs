@@ -1,7 +1,9 @@
 //! Tasks, timers, budgets and panics on a real executor.
 
 use super::{on_shard, on_shards};
-use crate::{Budget, Event, blocking, counters, give_way, now, oneshot, shard, shard_count, sleep, spawn, timeout};
+use crate::{
+    Budget, Event, blocking, counters, give_way, now, oneshot, shard, shard_count, sleep, sleep_until, spawn, timeout,
+};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -76,6 +78,41 @@ fn time_passes_and_deadlines_hold() {
         assert!(timeout(Duration::from_millis(1), std::future::pending::<()>()).await.is_err());
         assert_eq!(timeout(Duration::from_secs(100), async { 3 }).await, Ok(3));
         assert!(crate::wall_clock_ms() > 1_600_000_000_000);
+    });
+}
+
+/// One kernel timer serves all: a later, earlier, removed or equal deadline must never keep another one waiting.
+#[test]
+fn timers_fire_in_any_order_of_making_and_dropping() {
+    const SEED: u64 = 7;
+    println!("seed {SEED}");
+    on_shard(|| async {
+        let mut state = SEED;
+        let mut random = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state >> 33
+        };
+        let mut timers = Vec::new();
+        for _ in 0..500 {
+            let deadline = now() + Duration::from_micros(random() % 60_000);
+            let timer = spawn("timer", async move {
+                sleep_until(deadline).await;
+                now() >= deadline
+            });
+            match random() % 4 {
+                0 => drop(timer),
+                1 => {
+                    // Polled, then dropped while it waits.
+                    sleep(Duration::from_micros(random() % 200)).await;
+                    drop(timer);
+                }
+                _ => timers.push(timer),
+            }
+        }
+        for timer in timers {
+            let fired = timeout(Duration::from_secs(10), timer).await.expect("every timer fires");
+            assert!(fired.unwrap(), "a timer fired before its deadline");
+        }
     });
 }
 
