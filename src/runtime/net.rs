@@ -104,6 +104,7 @@ impl Stream {
         }
     }
     /// Receives at least one byte into `buffer[from..]`, as many as are there; 0 = the peer closed. The buffer always comes back.
+    /// A receive that is dropped may have taken bytes with it: drop it only with its connection.
     pub async fn recv(&self, buffer: Buffer, from: usize) -> (io::Result<usize>, Buffer) {
         assert!(from < buffer.len(), "recv into no space: 0 would look like the peer's close");
         match &self.inner {

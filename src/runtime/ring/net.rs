@@ -69,18 +69,10 @@ pub(crate) struct Socket {
 impl Socket {
     fn new(fd: OwnedFd) -> io::Result<Socket> {
         let raw = fd.as_raw_fd();
-        let on: libc::c_int = 1;
         // A response must not wait for the acknowledgement of the one before (Nagle); we write whole responses.
-        // SAFETY: the option's value is a local int of the given size.
-        check(unsafe {
-            libc::setsockopt(
-                raw,
-                libc::IPPROTO_TCP,
-                libc::TCP_NODELAY,
-                (&raw const on).cast(),
-                size_of_val(&on) as libc::socklen_t,
-            )
-        })?;
+        switch_on(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+        // A peer that vanished without a word must not hold its connection for ever.
+        switch_on(raw, libc::SOL_SOCKET, libc::SO_KEEPALIVE)?;
         let peer = name_of(|address, length| {
             // SAFETY: `name_of` gives room for any address and its length.
             unsafe { libc::getpeername(raw, address, length) }
@@ -257,6 +249,12 @@ pub(super) fn result(completed: Completed) -> io::Result<usize> {
 /// The result of a plain system call.
 pub(super) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn switch_on(socket: RawFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+    let (on, length): (libc::c_int, _) = (1, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the option's value is a local int of the given size.
+    check(unsafe { libc::setsockopt(socket, level, option, (&raw const on).cast(), length) }).map(drop)
 }
 
 fn name_of(call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int) -> io::Result<SocketAddr> {
