@@ -3,6 +3,7 @@
 //! Lives on the connection shard. A handler decodes its request, asks home shards or the controller if it must, and answers its slot. Handlers
 //! that may wait run as tasks after they were begun in order; those of Produce are sequenced before the next request is read.
 
+mod alter_configs;
 mod api_versions;
 mod auto_create;
 mod create_partitions;
@@ -13,6 +14,7 @@ mod describe_configs;
 mod describe_topic_partitions;
 pub mod fetch;
 mod find_coordinator;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod list_offsets;
 mod metadata;
@@ -55,6 +57,8 @@ pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), C
         ApiKey::CreateTopics => later(request, create_topics::answer),
         ApiKey::DeleteTopics => later(request, delete_topics::answer),
         ApiKey::CreatePartitions => later(request, create_partitions::answer),
+        ApiKey::AlterConfigs => later(request, alter_configs::answer),
+        ApiKey::IncrementalAlterConfigs => later(request, incremental_alter_configs::answer),
         ApiKey::InitProducerId => later(request, init_producer_id::answer),
         other => return Err(CloseReason::Unsupported { key: other.code(), version: request.version }),
     }
