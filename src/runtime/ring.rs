@@ -8,7 +8,7 @@
 //!
 //! | | fault | here |
 //! |---|---|---|
-//! | B1 | an executor may go to sleep with runnable tasks | it never sleeps: the `driver` does; no preemption timer to speak of, no latency queue; the `watchdog` makes it look at its rings |
+//! | B1 | an executor may go to sleep with runnable tasks | it never sleeps: the `driver` does; no preemption timer, no latency queue, and the `watchdog` as the last cure |
 //! | B2, B3, B9 | direct files: a wrong IOPOLL probe, stale bytes at the end, the block size of another device | not used: `file` on our ring, alignment by statx |
 //! | B4, B10 | sockets: a leaked descriptor, a late FIN | not used: `net` on our ring, shutdown before close |
 //! | B5 | a panic in its blocking pool hangs the caller | not used: `helpers` |
@@ -58,8 +58,8 @@ use watchdog::{StallMeter, Watchdog, Watched};
 const GLOMMIO_RING_DEPTH: usize = 128;
 /// glommio's registered buffers: the least it takes. We do not use them, and they count three times against the memlock limit.
 const GLOMMIO_MEMORY_BYTES: usize = 64 << 10;
-/// Never, in practice: a preemption that fires on entry makes the executor sleep with runnable tasks (fault B1).
-const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
+/// Never: a preemption that fires on entry makes the executor sleep with runnable tasks (fault B1).
+const PREEMPT_TIMER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The largest threshold that glibc takes: below it freed memory is kept and not given back, faulted and zeroed again.
 const MMAP_THRESHOLD_BYTES: libc::c_int = 32 << 20;
 

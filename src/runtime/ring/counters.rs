@@ -27,17 +27,9 @@ pub struct Counters {
 }
 
 thread_local! {
-    static COUNTERS: Cell<Counters> = const { Cell::new(Counters {
-        ring_enters: 0,
-        ring_wakes: 0,
-        task_panics: 0,
-        pool_misses: 0,
-        pool_used_bytes: 0,
-        pool_slab_bytes: 0,
-        shard_stall_ms: 0,
-        shard_stall_max_ms: 0,
-        shard_stalls: 0,
-    }) };
+    static RING_ENTERS: Cell<u64> = const { Cell::new(0) };
+    static RING_WAKES: Cell<u64> = const { Cell::new(0) };
+    static TASK_PANICS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The calling shard's counters now.
@@ -45,22 +37,26 @@ pub fn counters() -> Counters {
     let pool = buffer::pool_counters();
     let stalls = watchdog::stalls();
     Counters {
+        ring_enters: RING_ENTERS.get(),
+        ring_wakes: RING_WAKES.get(),
+        task_panics: TASK_PANICS.get(),
         pool_misses: pool.misses,
         pool_used_bytes: pool.used_bytes as u64,
         pool_slab_bytes: pool.slab_bytes as u64,
         shard_stall_ms: stalls.current_ms,
         shard_stall_max_ms: stalls.max_ms,
         shard_stalls: stalls.count,
-        ..COUNTERS.get()
     }
 }
 
 pub(crate) fn task_panicked() {
-    update(|counters| counters.task_panics += 1);
+    TASK_PANICS.set(TASK_PANICS.get() + 1);
 }
 
-pub(super) fn update(change: impl FnOnce(&mut Counters)) {
-    let mut counters = COUNTERS.get();
-    change(&mut counters);
-    COUNTERS.set(counters);
+pub(super) fn ring_entered() {
+    RING_ENTERS.set(RING_ENTERS.get() + 1);
+}
+
+pub(super) fn ring_woke() {
+    RING_WAKES.set(RING_WAKES.get() + 1);
 }

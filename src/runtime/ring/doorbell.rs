@@ -8,8 +8,8 @@ use super::net::check;
 use crossbeam_queue::SegQueue;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
 
 /// Of one shard; rung by any thread, answered by the shard's driver.
@@ -22,6 +22,8 @@ pub(super) struct Doorbell {
     kicked: AtomicU64,
     /// ... and those that the shard has seen, which it writes.
     answered: AtomicU64,
+    /// glommio's own waker of the driver, for [`Doorbell::rescue`].
+    driver: OnceLock<Waker>,
     /// The shard has ended: nobody answers any more.
     is_closed: AtomicBool,
     eventfd: OwnedFd,
@@ -36,6 +38,7 @@ impl Doorbell {
             is_asleep: AtomicBool::new(false),
             kicked: AtomicU64::new(0),
             answered: AtomicU64::new(0),
+            driver: OnceLock::new(),
             is_closed: AtomicBool::new(false),
             // SAFETY: just made, owned by nobody else.
             eventfd: unsafe { OwnedFd::from_raw_fd(eventfd) },
@@ -53,6 +56,13 @@ impl Doorbell {
     pub(super) fn kick(&self) {
         self.kicked.store(self.kicked.load(Ordering::Relaxed) + 1, Ordering::Release);
         self.ring();
+    }
+
+    /// Wakes glommio itself, in case that it fell asleep with the driver runnable (fault B1) when it looked at its rings.
+    pub(super) fn rescue(&self) {
+        if let Some(driver) = self.driver.get() {
+            driver.wake_by_ref();
+        }
     }
 
     pub(super) fn is_answered(&self) -> bool {
@@ -75,6 +85,10 @@ impl Doorbell {
     }
 
     // By the shard:
+
+    pub(super) fn driven_by(&self, driver: &Waker) {
+        self.driver.get_or_init(|| driver.clone());
+    }
 
     pub(super) fn raw(&self) -> RawFd {
         self.eventfd.as_raw_fd()
@@ -99,14 +113,11 @@ impl Doorbell {
         self.is_asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Wakes what others asked for; true when there was any.
-    pub(super) fn wake_all(&self) -> bool {
-        let mut is_any = false;
+    /// Wakes what others asked for.
+    pub(super) fn wake_all(&self) {
         while let Some(waker) = self.wakers.pop() {
             waker.wake();
-            is_any = true;
         }
-        is_any
     }
 
     /// True when the watchdog has kicked since the last call.

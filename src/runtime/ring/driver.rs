@@ -5,8 +5,8 @@
 //! the run queue is empty, and `io_uring_enter` both submits everything and waits. What ends the sleep is a completion in our ring: of an
 //! operation, of the one armed timer, or of the read of the doorbell's eventfd.
 //!
-//! Each kick of the watchdog also lets glommio look at its own rings once, so that even a waker that reached it from another thread
-//! without passing the doorbell is served within 20 ms.
+//! Kicks of the watchdog also let glommio look at its own rings, so that even a waker that reached it from another thread without
+//! passing the doorbell is served within some 20 ms.
 
 use super::counters;
 use super::doorbell::Doorbell;
@@ -134,6 +134,11 @@ impl Driver {
     }
 
     async fn run(self: Rc<Self>) {
+        poll_fn(|cx| {
+            self.doorbell.driven_by(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         let (mut seen, mut has_yielded) = (0, false);
         while !self.is_stopping.get() {
             let have_others_run = POLLS.get() != std::mem::replace(&mut seen, POLLS.get());
@@ -144,7 +149,8 @@ impl Driver {
             }
             has_yielded = false;
             self.turn(!have_others_run);
-            if self.doorbell.answer_kick() {
+            // Only when nothing else runs: it ends when the run queue is empty.
+            if self.doorbell.answer_kick() && !have_others_run {
                 glommio::timer::sleep(GLOMMIO_LOOK).await;
             }
             yield_now().await;
@@ -153,12 +159,12 @@ impl Driver {
 
     fn turn(&self, is_alone: bool) {
         self.working_since.set(None);
-        let has_woken = self.wake_gave_way() | self.wake_due() | self.doorbell.wake_all();
-        if is_alone && !has_woken {
-            self.sleep();
-        } else {
-            self.ring.enter_if_needed();
+        let has_woken = self.wake_gave_way() | self.wake_due();
+        if is_alone && !has_woken && self.sleep() {
+            return;
         }
+        self.doorbell.wake_all();
+        self.ring.enter_if_needed();
     }
 
     fn wake_gave_way(&self) -> bool {
@@ -193,15 +199,15 @@ impl Driver {
         is_any
     }
 
-    fn sleep(&self) {
-        if !self.spin.is_zero() && self.spin() {
-            return;
+    /// False when there is news already.
+    fn sleep(&self) -> bool {
+        if (!self.spin.is_zero() && self.spin()) || !self.doorbell.fall_asleep() {
+            return false;
         }
-        if self.doorbell.fall_asleep() {
-            self.ring.wait();
-            self.doorbell.awake();
-            counters::update(|counters| counters.ring_wakes += 1);
-        }
+        self.ring.wait();
+        self.doorbell.awake();
+        counters::ring_woke();
+        true
     }
 
     /// True when something came, which the next turn takes.

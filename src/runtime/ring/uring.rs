@@ -154,7 +154,7 @@ impl Ring {
 
     /// Enters the kernel, waiting for `want` completions.
     fn enter(&self, want: u32) {
-        counters::update(|counters| counters.ring_enters += 1);
+        counters::ring_entered();
         let mut reaped = self.reaped.take();
         let entered = {
             let mut uring = self.uring.borrow_mut();

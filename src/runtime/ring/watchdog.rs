@@ -1,7 +1,8 @@
 //! The watchdog: a plain thread that kicks every shard each 20 ms.
 //!
 //! It is the stall meter: a shard's driver answers each kick, so the age of the oldest unanswered one says how long its tasks have not
-//! given way. And it is the safety net of the executor (fault B1): after each kick glommio looks at its own rings.
+//! given way. And it is the safety net of the executor (fault B1): after a kick glommio looks at its own rings, and if it should fall asleep
+//! over that, the next, unanswered kick wakes it.
 
 use super::doorbell::Doorbell;
 use crate::Instant;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 /// Measured on an idle shard in a loaded VM: a kick costs the shard 30 us and this thread as much, so each 5 ms would be 1.2 % of a core.
 const KICK: Duration = Duration::from_millis(20);
+/// Each attempt holds one clone of the driver's waker until the shard runs, and more than 32,767 would panic (fault B11).
+const RESCUES_MAX: u32 = 1000;
 /// Longer than anything a shard should do in one piece; shorter than any timeout of a client.
 const STALL_LOGGED_MS: u64 = 100;
 
@@ -87,12 +90,13 @@ pub(super) struct Watched {
     pub(super) meter: Arc<StallMeter>,
     /// When the oldest unanswered kick was given.
     unanswered_since: Instant,
+    rescues: u32,
     is_logged: bool,
 }
 
 impl Watched {
     pub(super) fn new(shard: usize, doorbell: Arc<Doorbell>) -> Watched {
-        Watched { shard, doorbell, meter: Arc::default(), unanswered_since: crate::now(), is_logged: false }
+        Watched { shard, doorbell, meter: Arc::default(), unanswered_since: crate::now(), rescues: 0, is_logged: false }
     }
 
     fn kick(&mut self) {
@@ -109,6 +113,7 @@ impl Watched {
     }
 
     fn answered(&mut self) {
+        self.rescues = 0;
         let stalled_ms = self.meter.current_ms.swap(0, Ordering::Relaxed);
         if std::mem::take(&mut self.is_logged) {
             tracing::warn!(shard = self.shard, stalled_ms, "the shard runs again");
@@ -118,6 +123,10 @@ impl Watched {
     fn stalling(&mut self, age_ms: u64) {
         self.meter.current_ms.store(age_ms, Ordering::Relaxed);
         self.meter.max_ms.fetch_max(age_ms, Ordering::Relaxed);
+        if self.rescues < RESCUES_MAX {
+            self.rescues += 1;
+            self.doorbell.rescue();
+        }
         if age_ms >= STALL_LOGGED_MS && !self.is_logged {
             self.is_logged = true;
             self.meter.count.fetch_add(1, Ordering::Relaxed);
