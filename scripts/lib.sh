@@ -16,7 +16,7 @@ need() {
   [ ${#packages[@]} -eq 0 ] && return
   if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
     say "installing ${packages[*]}"
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2 ||
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}" >&2 ||
       fail "apt-get could not install ${packages[*]}"
   else
     fail "missing programs; run: sudo apt-get install -y ${packages[*]}"
@@ -25,7 +25,7 @@ need() {
 
 # The compiler that rust-toolchain.toml pins comes by itself once rustup is there.
 need_rust() {
-  need cc=gcc make=make git=git curl=curl
+  need cc=build-essential git=git curl=curl
   [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
   command -v cargo > /dev/null && return
   say "installing rustup"
