@@ -71,11 +71,22 @@ pub struct Shard {
     pub stopped: Event,
     next_ticket: Cell<u64>,
     logs: ShardLogs,
-    image: RefCell<Rc<Arc<Image>>>,
+    image: RefCell<Rc<ShardImage>>,
     topics: RefCell<BTreeMap<TopicId, TopicSettings>>,
     /// On shard 0 only.
     controller: Option<MetaNode>,
     scratch: RefCell<Vec<u8>>,
+}
+
+/// The shard's own handle on the image that all shards share: a request counts its users here, not on a cache line of every core.
+#[derive(Default)]
+pub struct ShardImage(Arc<Image>);
+
+impl std::ops::Deref for ShardImage {
+    type Target = Image;
+    fn deref(&self) -> &Image {
+        &self.0
+    }
 }
 
 /// A broker as clients of one listener are told.
@@ -160,7 +171,7 @@ impl Shard {
     }
 
     /// The metadata as this shard has it.
-    pub fn image(&self) -> Rc<Arc<Image>> {
+    pub fn image(&self) -> Rc<ShardImage> {
         self.image.borrow().clone()
     }
 
@@ -232,7 +243,7 @@ impl Shard {
         let specs: Vec<PartitionSpec> =
             changed.iter().filter_map(|id| image.topic(*id)).flat_map(|topic| self.configure(&image, topic)).collect();
         let opened = self.apply(specs).await;
-        self.image.replace(Rc::new(image));
+        self.image.replace(Rc::new(ShardImage(image)));
         for topic in delta.deleted.values() {
             self.topics.borrow_mut().remove(&topic.id);
             for at in self.partitions_at_home(topic).map(|(at, _)| at) {
