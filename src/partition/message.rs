@@ -175,6 +175,9 @@ pub struct ReadEntry {
 
 pub struct ReadReply {
     pub results: Vec<ReadResult>,
+    /// What could be read when the wait was over, as the wait for `min_bytes` counts it: may be more than the results hold, which are
+    /// whole batches within the limits. Whoever asks again must compare this, or it is answered at once, for ever.
+    pub readable_bytes: usize,
 }
 
 /// The answer for one partition of a fetch request. High watermark and the like are -1 when there is an error.

@@ -86,10 +86,7 @@ impl State {
         let mut readable = Vec::with_capacity(request.entries.len());
         let mut sum = 0;
         for entry in &request.entries {
-            let partition = self.partitions.get(&entry.at)?;
-            let visible = partition.check_read(broker_id, entry, request.isolation).ok()?;
-            let bytes_max = entry.max_bytes.max(0) as usize;
-            let bytes = partition.log.readable_bytes(entry.fetch_offset, visible.below, bytes_max);
+            let bytes = self.readable_of(entry, request.isolation, broker_id)?;
             sum += bytes;
             readable.push(bytes);
             if sum >= wanted {
@@ -97,6 +94,18 @@ impl State {
             }
         }
         Some(readable)
+    }
+
+    /// `None` when the entry has an error for an answer.
+    fn readable_of(&self, entry: &ReadEntry, isolation: Isolation, broker_id: i32) -> Option<usize> {
+        let partition = self.partitions.get(&entry.at)?;
+        let visible = partition.check_read(broker_id, entry, isolation).ok()?;
+        Some(partition.log.readable_bytes(entry.fetch_offset, visible.below, entry.max_bytes.max(0) as usize))
+    }
+
+    fn readable_sum(&self, request: &ReadRequest, broker_id: i32) -> usize {
+        let readable = |entry| self.readable_of(entry, request.isolation, broker_id);
+        request.entries.iter().filter_map(readable).sum()
     }
 }
 
@@ -109,6 +118,7 @@ struct Left {
 
 impl Inner {
     async fn read_now(&self, request: &ReadRequest) -> ReadReply {
+        let readable_bytes = self.state.borrow().readable_sum(request, self.broker_id);
         let mut left = Left { bytes: request.max_bytes.max(0) as usize, at_least_one: request.at_least_one };
         let mut results = Vec::with_capacity(request.entries.len());
         for entry in &request.entries {
@@ -120,7 +130,7 @@ impl Inner {
             results.push(result);
             give_way().await;
         }
-        ReadReply { results }
+        ReadReply { results, readable_bytes }
     }
 
     async fn read_entry(&self, entry: &ReadEntry, isolation: Isolation, left: &Left) -> ReadResult {

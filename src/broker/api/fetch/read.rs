@@ -43,7 +43,7 @@ struct Part {
     places: Vec<usize>,
     /// The next wait's share of `min_bytes`.
     min_bytes: i32,
-    bytes: usize,
+    readable_bytes: usize,
 }
 
 impl Read {
@@ -79,7 +79,7 @@ impl Read {
 
     fn part(&mut self, to: ShardId) -> &mut Part {
         let index = self.parts.iter().position(|part| part.to == to).unwrap_or_else(|| {
-            self.parts.push(Part { to, entries: Vec::new(), places: Vec::new(), min_bytes: 0, bytes: 0 });
+            self.parts.push(Part { to, entries: Vec::new(), places: Vec::new(), min_bytes: 0, readable_bytes: 0 });
             self.parts.len() - 1
         });
         &mut self.parts[index]
@@ -89,13 +89,13 @@ impl Read {
     pub async fn run(mut self, shard: &Rc<Shard>) -> Vec<ReadResult> {
         let deadline = now() + Duration::from_millis(self.limits.max_wait_ms as u64);
         while !self.parts.is_empty() {
-            let bytes_before = self.bytes();
+            let readable_before = self.readable_bytes();
             self.round(shard, deadline).await;
             if self.has_enough() || now() >= deadline {
                 break;
             }
             self.raise_shares();
-            if self.bytes() <= bytes_before {
+            if self.readable_bytes() <= readable_before {
                 // Nobody waited: too many reads wait there already.
                 sleep(POLL_EVERY).await;
             }
@@ -139,25 +139,31 @@ impl Read {
         // No reply: that shard is stopping, and the results stay "not leader".
         let Some(reply) = reply else { return };
         assert_eq!(reply.results.len(), part.places.len(), "a home shard answers every entry");
-        part.bytes = reply.results.iter().map(|result| result.bytes).sum();
+        part.readable_bytes = reply.readable_bytes;
         part.places.iter().zip(reply.results).for_each(|(&place, result)| self.results[place] = result);
     }
 
-    fn bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.bytes).sum()
-    }
-
+    /// Counts as the home shards do, so that a share which one of them has is never asked of it again: what their results hold may be
+    /// less (whole batches only, and at most `max_bytes`), however often they are asked.
     fn has_enough(&self) -> bool {
         let is_news = |result: &ReadResult| result.error != ErrorCode::None || result.diverging_epoch.is_some();
-        self.bytes() as i64 >= i64::from(self.limits.min_bytes) || self.results.iter().any(is_news)
+        self.missing_bytes() <= 0 || self.results.iter().any(is_news)
     }
 
     fn raise_shares(&mut self) {
-        let missing = (i64::from(self.limits.min_bytes) - self.bytes() as i64).max(1) as i32;
+        let missing = self.missing_bytes().max(1) as i32;
         let shares = self.parts.len() as i32;
         for part in &mut self.parts {
-            part.min_bytes = (part.bytes as i32).saturating_add(share(missing, shares));
+            part.min_bytes = (part.readable_bytes as i32).saturating_add(share(missing, shares));
         }
+    }
+
+    fn missing_bytes(&self) -> i64 {
+        i64::from(self.limits.min_bytes.min(self.limits.max_bytes)) - self.readable_bytes() as i64
+    }
+
+    fn readable_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.readable_bytes).sum()
     }
 
     /// Each shard kept to `max_bytes` by itself; together they may not exceed it either, but for the first batch (KIP-74).
@@ -253,7 +259,7 @@ mod tests {
             entries: Vec::new(),
             places: vec![place],
             min_bytes: share(min_bytes, results.len() as i32),
-            bytes: result.bytes,
+            readable_bytes: result.bytes,
         });
         Read { limits, isolation: Isolation::ReadUncommitted, parts: parts.collect(), results }
     }
@@ -285,7 +291,10 @@ mod tests {
         for (min_bytes, held) in [(100, [40, 40, 20]), (100, [0, 0, 100]), (1, [1, 0, 0]), (7, [3, 2, 2])] {
             let read = read(min_bytes, 1000, held.map(found).into());
             assert!(read.has_enough());
-            assert!(read.parts.iter().any(|part| part.bytes as i32 >= part.min_bytes), "{held:?} of {min_bytes}");
+            assert!(
+                read.parts.iter().any(|part| part.readable_bytes as i32 >= part.min_bytes),
+                "{held:?} of {min_bytes}"
+            );
         }
         let mut short = read(100, 1000, vec![found(34), found(30), found(0)]);
         assert!(!short.has_enough());

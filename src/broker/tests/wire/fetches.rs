@@ -222,3 +222,24 @@ fn clients_that_do_not_read_do_not_starve_those_that_do() {
         }
     });
 }
+
+/// A batch that is too large for its turn counts towards `min_bytes` but does not go out. A fetch that looked at what it got, and asked the
+/// same shard again for the rest, was answered at once, again and again: a core burnt until `max_wait_ms` was over.
+#[test]
+fn a_fetch_does_not_spin_on_a_batch_that_does_not_fit() {
+    with_broker(1, &[], || async {
+        let mut client = Wire::connect().await;
+        let id = client.create_topic("orders", 2).await;
+        assert_eq!(client.produce("orders", 0, -1, &batch(1, 10)).await.0, ErrorCode::None);
+        assert_eq!(client.produce("orders", 1, -1, &batch(1, 5_000)).await.0, ErrorCode::None);
+        let small = |index| FetchPartition { partition_max_bytes: 1_000, ..partition(index, 0) };
+        let fetch = FetchRequest { max_wait_ms: 60_000, min_bytes: 1_000, ..request(id, vec![small(0), small(1)]) };
+
+        let began = now();
+        let body = client.call(LATEST, &fetch).await;
+
+        let found = sizes(&decode::<FetchResponse>(&body, LATEST));
+        assert!(found[0].1 > 0 && found[1].1 == 0, "{found:?}");
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    });
+}
