@@ -114,11 +114,8 @@ impl Workload {
     async fn look_up(&self, connection: &mut Connection, topic: &Topic) -> Result<Option<TopicId>, WireError> {
         const VERSION: i16 = 12;
         let wanted = MetadataRequestTopic { name: Some(topic.name), ..Default::default() };
-        let request = MetadataRequest {
-            topics: Some(vec![wanted]),
-            allow_auto_topic_creation: false,
-            ..Default::default()
-        };
+        let request =
+            MetadataRequest { topics: Some(vec![wanted]), allow_auto_topic_creation: false, ..Default::default() };
         let body = connection.call(VERSION, &request).await?;
         let answer = MetadataResponse::decode(&mut Reader::new(&body), VERSION)
             .map_err(|error| WireError::Wrong(format!("Metadata: {error}")))?;

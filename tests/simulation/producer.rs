@@ -79,9 +79,7 @@ impl Producer {
             let mut connection = self.workload.connect().await;
             match self.produce(&mut connection).await {
                 Ok(()) => {}
-                Err(WireError::Lost) => {
-                    pause(5..100).await
-                }
+                Err(WireError::Lost) => pause(5..100).await,
                 Err(WireError::Wrong(what)) => {
                     self.workload.history.violation(format!("producer {}: {what}", self.id));
                     break;
@@ -237,7 +235,10 @@ impl Producer {
                 let message = result.error_message.unwrap_or_default();
                 self.workload.last_trouble.replace(format!(
                     "{:?} producer {}, {}: {} {message}",
-                    self.kind, self.id, batch.at, result.error_code.name()
+                    self.kind,
+                    self.id,
+                    batch.at,
+                    result.error_code.name()
                 ));
                 failed.insert(batch.at);
             }
