@@ -47,3 +47,33 @@ impl TailCache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache over its budget ends in an out-of-memory kill; one that gives up at a gone entry never shrinks again.
+    #[test]
+    fn the_oldest_batches_go_until_the_budget_holds() {
+        let mut cache = TailCache::new(250);
+        for (log, sequence) in [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2)] {
+            cache.admit(LogKey(log), sequence, 100);
+        }
+        cache.freed(100);
+        let mut asked = Vec::new();
+        cache.trim(|log, sequence| {
+            asked.push((log.0, sequence));
+            match (log.0, sequence) {
+                (1, 0) => Eviction::Gone,
+                (2, 1) => Eviction::NotWritten,
+                _ => Eviction::Freed(100),
+            }
+        });
+        assert_eq!(asked, [(1, 0), (2, 0), (1, 1)]);
+        assert_eq!(cache.used_bytes(), 200);
+
+        cache.admit(LogKey(1), 3, 100);
+        cache.trim(|_, _| Eviction::NotWritten);
+        assert_eq!(cache.used_bytes(), 300, "what is not on disk stays, whatever the budget");
+    }
+}

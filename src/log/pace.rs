@@ -2,7 +2,8 @@
 //!
 //! A write costs CPU by the piece more than by the byte: 16 KiB at a time 1.2 CPU-s a GiB, 1 MiB at a time 0.03 (`bench/README.md`, "log
 //! writes"). So when a shard makes many small ones, waiting a little makes fewer and larger ones of them. A shard that makes few never
-//! waits. Pure; one per shard, asked and told by `writer`.
+//! waits, and one whose producers wait for their acks before they send more finds out that waiting brings nothing. Pure; one per shard, asked
+//! and told by `writer`.
 
 use ringlane_runtime::Instant;
 use std::time::Duration;
@@ -18,12 +19,16 @@ const BUSY_WAIT: Duration = Duration::from_micros(200);
 const VERY_BUSY_WRITES: u32 = 60;
 const VERY_BUSY_WAIT: Duration = Duration::from_micros(500);
 
+/// After a wait that brought less than half as much again, so many small writes do not wait: the next wait is a new try.
+const SKIP_AFTER_VAIN_WAIT: u32 = 200;
+
 #[derive(Default)]
 pub(crate) struct Pace {
     window_start: Instant,
     small_writes: u32,
     /// Small writes in the window before.
     small_writes_before: u32,
+    skip: u32,
 }
 
 impl Pace {
@@ -38,10 +43,22 @@ impl Pace {
         if pending_bytes >= SMALL_BYTES {
             return None;
         }
-        match self.small_writes_before.max(self.small_writes) {
-            ..BUSY_WRITES => None,
-            BUSY_WRITES..VERY_BUSY_WRITES => Some(BUSY_WAIT),
-            VERY_BUSY_WRITES.. => Some(VERY_BUSY_WAIT),
+        let wait = match self.small_writes_before.max(self.small_writes) {
+            ..BUSY_WRITES => return None,
+            BUSY_WRITES..VERY_BUSY_WRITES => BUSY_WAIT,
+            VERY_BUSY_WRITES.. => VERY_BUSY_WAIT,
+        };
+        if self.skip > 0 {
+            self.skip -= 1;
+            return None;
+        }
+        Some(wait)
+    }
+
+    /// What a wait was good for.
+    pub fn waited(&mut self, pending_bytes_before: usize, pending_bytes_after: usize) {
+        if pending_bytes_after < pending_bytes_before + pending_bytes_before / 2 {
+            self.skip = SKIP_AFTER_VAIN_WAIT;
         }
     }
 
@@ -74,6 +91,13 @@ mod tests {
         }
         assert_eq!(pace.wait(after(1_015_000), 1_000), Some(VERY_BUSY_WAIT));
         assert_eq!(pace.wait(after(1_015_000), SMALL_BYTES), None, "large enough already");
+        pace.waited(1_000, 2_000);
+        assert!(pace.wait(after(1_015_000), 1_000).is_some());
+        pace.waited(1_000, 1_400);
+        for _ in 0..SKIP_AFTER_VAIN_WAIT {
+            assert_eq!(pace.wait(after(1_015_000), 1_000), None, "it brought nothing");
+        }
+        assert!(pace.wait(after(1_015_000), 1_000).is_some(), "a new try");
         assert_eq!(pace.wait(after(1_100_000), 1_000), None, "idle again");
 
         for n in 0..100 {

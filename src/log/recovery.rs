@@ -56,9 +56,11 @@ pub(crate) async fn recover(
     stopped_clean: bool,
     visit: &mut dyn FnMut(&BatchHeader),
 ) -> Result<Recovered, OpenError> {
-    let checkpoint = match fs::read(&folder.join(files::CHECKPOINT)).await {
+    let checkpoint_path = folder.join(files::CHECKPOINT);
+    let checkpoint = match fs::read(&checkpoint_path).await {
         Ok(content) => files::decode_checkpoint(&content),
-        Err(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io_error(&checkpoint_path, "reading")(error)),
     };
     let mut recovery =
         Recovery { folder, options, stopped_clean, recovery_point: checkpoint, read_bytes: 0, cut_bytes: 0 };

@@ -78,7 +78,7 @@ pub(crate) enum Step {
 
 /// One write, decided. Owns its bytes.
 pub(crate) struct WritePlan {
-    pub file: File,
+    /// In the file of the segment being written.
     pub position: u64,
     pub block: Buffer,
     pub durability: Durability,
@@ -206,7 +206,6 @@ impl LogState {
         let written_mode = self.options.stable_mode == StableMode::Written && self.may_ack_written;
         let durability = if written_mode { Durability::Written } else { Durability::Durable };
         Some(WritePlan {
-            file: segment.file.clone()?,
             position: segment.written_bytes - repeated as u64,
             block,
             durability,
@@ -358,4 +357,92 @@ pub(crate) enum Eviction {
     /// The tail no longer holds the batch.
     Gone,
     NotWritten,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn log(segment_bytes: u32) -> LogState {
+        let options = LogOptions { segment_bytes, ..LogOptions::default() };
+        LogState::new(options, VecDeque::from([Segment::new(0)]), 0, Vec::new())
+    }
+
+    fn append(state: &mut LogState, bytes: usize) {
+        let offset = state.end_offset;
+        let bytes = Bytes::from(vec![offset as u8 + 1; bytes]);
+        state.append(AppendBatch { bytes, base_offset: offset, last_offset: offset, max_timestamp: -1 });
+    }
+
+    /// Plans a write and has it done. Position, bytes before the padding, offset that is stable then.
+    fn write(state: &mut LogState) -> (u64, Vec<u8>, i64) {
+        let WritePlan { position, block, done, .. } = state.plan_write().expect("something waits");
+        assert!(position.is_multiple_of(BLOCK_BYTES as u64) && block.len().is_multiple_of(BLOCK_BYTES));
+        assert!(block.len() <= WRITE_BYTES_MAX);
+        state.written(&done, &block);
+        (position, block[..done.block_bytes].to_vec(), state.stable_offset)
+    }
+
+    /// A batch reported stable with its first half would be lost with its second.
+    #[test]
+    fn a_batch_cut_by_the_largest_write_is_stable_with_its_last_byte() {
+        let mut state = log(1 << 30);
+        for _ in 0..3 {
+            append(&mut state, 700_000);
+        }
+        let (first, second) = (write(&mut state), write(&mut state));
+
+        assert_eq!((first.0, first.1.len(), first.2), (0, WRITE_BYTES_MAX, 1));
+        assert_eq!((second.0, second.1.len(), second.2), (WRITE_BYTES_MAX as u64, WRITE_BYTES_MAX, 2));
+        assert_eq!(write(&mut state).2, 3);
+        let all = [vec![1; 700_000], vec![2; 700_000], vec![3; 700_000]].concat();
+        assert_eq!([first.1, second.1].concat(), all[..2 * WRITE_BYTES_MAX]);
+        assert_eq!(state.next_step(), None);
+    }
+
+    /// Other bytes in front would damage what was acknowledged before.
+    #[test]
+    fn the_last_block_is_written_again_with_the_same_bytes_in_front() {
+        let mut state = log(1 << 30);
+        append(&mut state, 5_000);
+        assert_eq!(write(&mut state).0, 0);
+        append(&mut state, 100);
+        append(&mut state, 200);
+        let (position, bytes, stable) = write(&mut state);
+
+        assert_eq!((position, stable), (4096, 3));
+        assert_eq!(bytes, [vec![1; 5_000 - 4_096], vec![2; 100], vec![3; 200]].concat());
+        assert_eq!(state.unwritten_bytes(), 0);
+    }
+
+    /// Bytes of two segments in one write would put a batch where no reader looks for it.
+    #[test]
+    fn a_write_ends_at_its_segments_end_and_waits_there_for_space_being_set_aside() {
+        let mut state = log(1_000_000);
+        append(&mut state, 600_000);
+        append(&mut state, 600_000);
+        assert_eq!(state.segments.len(), 2);
+        assert_eq!(write(&mut state).1.len(), 600_000);
+
+        state.reserving_bytes = Some(8 << 20);
+        assert_eq!(state.next_step(), Some(Step::AwaitSpace), "the roll cuts the file, the reservation grows it");
+        state.reserving_bytes = None;
+        assert_eq!(state.next_step(), Some(Step::Roll));
+        assert!(state.plan_write().is_none());
+    }
+
+    /// An evicted batch that is not on disk would be gone.
+    #[test]
+    fn only_what_is_written_can_be_evicted() {
+        let mut state = log(1 << 30);
+        append(&mut state, 100);
+        assert!(matches!(state.evict(0), Eviction::NotWritten));
+        write(&mut state);
+        append(&mut state, 100);
+        assert!(matches!(state.evict(0), Eviction::Freed(bytes) if bytes > 100));
+        assert!(matches!(state.evict(0), Eviction::Gone));
+        assert!(matches!(state.evict(1), Eviction::NotWritten));
+        assert_eq!(state.tail.start_offset(), 1);
+    }
 }

@@ -28,6 +28,7 @@ pub(crate) fn kick(log: &Rc<LogInner>) {
 }
 
 async fn run(log: Rc<LogInner>) {
+    let _running = Running(log.clone());
     loop {
         let step = log.state.borrow().next_step();
         let outcome = match step {
@@ -43,19 +44,31 @@ async fn run(log: Rc<LogInner>) {
             log.fail(failed);
         }
     }
-    log.state.borrow_mut().writer_running = false;
-    log.changed.notify_all();
+}
+
+/// The writer ends, be it by a panic: whoever waits for that goes on, and the next append starts another.
+struct Running(Rc<LogInner>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.state.borrow_mut().writer_running = false;
+        self.0.changed.notify_all();
+    }
 }
 
 async fn write(log: &Rc<LogInner>) -> Result<(), LogFailed> {
     let shard = &log.shard;
-    let wait = shard.pace.borrow_mut().wait(now(), log.state.borrow().pending_bytes());
+    let pending_bytes = log.state.borrow().pending_bytes();
+    let wait = shard.pace.borrow_mut().wait(now(), pending_bytes);
     if let Some(wait) = wait {
         sleep(wait).await;
+        shard.pace.borrow_mut().waited(pending_bytes, log.state.borrow().pending_bytes());
     }
     let slot = shard.write_slots.acquire(1).await;
-    let Some(plan) = log.state.borrow().plan_write() else { return Ok(()) };
-    let WritePlan { file, position, block, durability, sync_after, done } = plan;
+    let plan = log.state.borrow().plan_write();
+    let file = log.state.borrow_mut().writing().file.clone();
+    let (Some(plan), Some(file)) = (plan, file) else { return Ok(()) };
+    let WritePlan { position, block, durability, sync_after, done } = plan;
     let block_bytes = block.len();
     let durability = if is_on(Mutant::WriteNotDurable) { Durability::Written } else { durability };
     if is_on(Mutant::StableBeforeWrite) {

@@ -1,0 +1,162 @@
+//! What a log does about damage and failing disks: it says where, what it found and what to do, removes nothing, and serves what is sound.
+
+use bytes::Bytes;
+use ringlane_log::{
+    AppendBatch, DataDir, Log, LogId, LogOptions, OpenError, ShardLogs, ShardLogsOptions, StableOutcome,
+};
+use ringlane_protocol::TopicId;
+use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression};
+use ringlane_runtime::sim::{DiskOptions, LocalMain, NodeId, Sim, SimOptions};
+use std::cell::RefCell;
+use std::future::Future;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+const LOG: &str = "/data/orders-0/00000000000000000000.log";
+/// Of each batch: 20 KB.
+const VALUE_BYTES: usize = 20_000;
+
+fn sim() -> (Sim, NodeId) {
+    let mut sim = Sim::new(1, SimOptions::default());
+    let node = sim.add_node();
+    (sim, node)
+}
+
+fn run<T: 'static>(sim: &mut Sim, node: NodeId, work: impl Future<Output = T> + 'static) -> T {
+    let result = Rc::new(RefCell::new(None));
+    let into = result.clone();
+    let main: LocalMain = Box::new(|| Box::pin(async move { into.replace(Some(work.await)).map_or((), drop) }));
+    sim.start_local(node, vec![main]);
+    assert!(sim.run_until(Duration::from_secs(600), |sim| !sim.is_running(node)), "it ends");
+    result.take().expect("it ended")
+}
+
+fn batch(offset: i64) -> AppendBatch {
+    let mut builder = BatchBuilder::new(Compression::None).base_offset(offset);
+    builder.push(1_000 + offset, None, Some(&[offset as u8; VALUE_BYTES]), &[]);
+    let bytes = Bytes::from(builder.finish().expect("builds"));
+    AppendBatch::new(&BatchHeader::parse(&bytes).expect("was built"), bytes)
+}
+
+struct Opened {
+    data_dir: DataDir,
+    shard: ShardLogs,
+    log: Log,
+}
+
+async fn open(topic_id: u8, options: LogOptions) -> Result<Opened, OpenError> {
+    let data_dir = DataDir::open(Path::new("/data")).await?;
+    let stopped_clean = data_dir.stopped_clean();
+    let shard_options = ShardLogsOptions { stopped_clean, ..ShardLogsOptions::new("/data".into()) };
+    let shard = ShardLogs::start(shard_options).await?;
+    let id = LogId { topic: "orders".to_owned(), topic_id: TopicId([topic_id; 16]), partition: 0 };
+    let log = shard.open(id, options, &mut |_| {}).await?;
+    Ok(Opened { data_dir, shard, log })
+}
+
+/// Appends batches `from..to` and waits until they are stable.
+async fn append(opened: &Opened, from: i64, to: i64) {
+    for offset in from..to {
+        opened.log.append(batch(offset)).expect("a sound log");
+    }
+    while opened.log.stable_offset() < to {
+        opened.shard.next_stable().await;
+    }
+}
+
+async fn close(opened: Opened) {
+    opened.shard.close().await.expect("a sound log closes");
+    opened.data_dir.close().await.expect("leaves its marker");
+}
+
+fn write_batches(sim: &mut Sim, node: NodeId, batches: i64, clean: bool) {
+    run(sim, node, async move {
+        let opened = open(7, LogOptions::default()).await.expect("opens");
+        append(&opened, 0, batches).await;
+        if clean {
+            close(opened).await;
+        }
+    });
+}
+
+fn flip_in_batch(sim: &mut Sim, node: NodeId, batch: u64) {
+    let position = batch * (VALUE_BYTES as u64 + 80) + 500;
+    sim.flip_bit(node, Path::new(LOG), position * 8).expect("the file is there");
+}
+
+/// Cutting the log at a bad batch in its middle would silently delete acknowledged records behind it.
+#[test]
+fn damage_before_acknowledged_batches_takes_the_log_offline_and_removes_nothing() {
+    let (mut sim, node) = sim();
+    write_batches(&mut sim, node, 200, false);
+    flip_in_batch(&mut sim, node, 10);
+    let before = sim.file_content(node, Path::new(LOG)).unwrap();
+
+    let refused = run(&mut sim, node, async { open(7, LogOptions::default()).await.err() }).expect("is refused");
+
+    let OpenError::Corrupt { position, next_good: Some(_), .. } = &refused else { panic!("{refused}") };
+    assert!(refused.to_string().contains(LOG) && refused.to_string().contains("move the folder away"), "{refused}");
+    assert!(*position / (VALUE_BYTES as u64) == 10, "{refused}");
+    assert_eq!(sim.file_content(node, Path::new(LOG)).unwrap(), before);
+}
+
+/// After an orderly stop there is no torn write: even the last batch must not be cut.
+#[test]
+fn after_an_orderly_stop_any_bad_batch_is_damage() {
+    let (mut sim, node) = sim();
+    write_batches(&mut sim, node, 5, true);
+    flip_in_batch(&mut sim, node, 4);
+    let refused = run(&mut sim, node, async { open(7, LogOptions::default()).await.err() });
+    assert!(matches!(refused, Some(OpenError::Corrupt { next_good: None, .. })), "{refused:?}");
+}
+
+/// The last write of a crashed process may be torn; refusing to start for that would be an outage for nothing.
+#[test]
+fn after_a_crash_a_bad_last_batch_is_cut() {
+    let (mut sim, node) = sim();
+    write_batches(&mut sim, node, 5, false);
+    flip_in_batch(&mut sim, node, 4);
+    let end = run(&mut sim, node, async { open(7, LogOptions::default()).await.map(|opened| opened.log.end_offset()) });
+    assert_eq!(end.expect("opens"), 4);
+}
+
+/// A topic deleted and made again under the same name must not show the old one's records.
+#[test]
+fn the_folder_of_another_topic_id_is_refused() {
+    let (mut sim, node) = sim();
+    write_batches(&mut sim, node, 5, true);
+    let refused = run(&mut sim, node, async { open(8, LogOptions::default()).await.err() }).expect("is refused");
+    assert!(matches!(refused, OpenError::OtherTopic { .. }), "{refused}");
+    assert!(refused.to_string().contains("/data/orders-0"), "{refused}");
+}
+
+/// A full disk must be told to whoever waits, end the appends of this log, and leave its readers alone.
+#[test]
+fn a_full_disk_ends_appends_with_a_reason_and_reads_go_on() {
+    let (mut sim, node) = sim();
+    sim.set_disk(node, DiskOptions { capacity_bytes: 1 << 20, ..Default::default() });
+    run(&mut sim, node, async {
+        let opened = open(7, LogOptions::default()).await.expect("opens");
+        for offset in 0..200 {
+            if opened.log.append(batch(offset)).is_err() {
+                break;
+            }
+        }
+        let failed = 'failed: loop {
+            for event in opened.shard.next_stable().await {
+                if let StableOutcome::Failed(failed) = event.outcome {
+                    break 'failed failed;
+                }
+            }
+        };
+        assert!(failed.to_string().contains(LOG), "{failed}");
+        assert!(opened.log.append(batch(opened.log.end_offset())).is_err());
+        let stable = opened.log.stable_offset();
+        for offset in 0..stable {
+            let data = opened.log.read(offset, stable, 1, true).await.expect("reads go on");
+            assert_eq!(data.slices.concat(), batch(offset).bytes);
+        }
+        assert!(opened.shard.close().await.is_err(), "the next start must look at it");
+    });
+}
