@@ -130,6 +130,13 @@ impl Stream {
         }
         (Ok(()), buffer)
     }
+    /// Sends all bytes.
+    pub async fn send(&self, bytes: Bytes) -> io::Result<()> {
+        match &self.inner {
+            StreamInner::Ring(stream) => stream.send(bytes).await,
+            StreamInner::Sim(stream) => stream.send_all(vec![bytes]).await,
+        }
+    }
     /// Sends all bytes of all parts, in order, in as few system calls as the kernel allows.
     pub async fn send_all(&self, parts: Vec<Bytes>) -> io::Result<()> {
         match &self.inner {

@@ -148,20 +148,23 @@ impl Stream {
         Recv { connection, from, all, op: connection.recv(buffer, from, all) }
     }
 
+    /// One part needs no vector.
+    pub(crate) async fn send(&self, mut bytes: Bytes) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let sent;
+            (sent, bytes) = Ring::send(&self.connection.descriptor, bytes).await;
+            match result(sent) {
+                Ok(count) => bytes.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) async fn send_all(&self, mut parts: Vec<Bytes>) -> io::Result<()> {
         if parts.len() <= 1 {
-            // One part needs no vector.
-            let mut bytes = parts.pop().unwrap_or_default();
-            while !bytes.is_empty() {
-                let sent;
-                (sent, bytes) = Ring::send(&self.connection.descriptor, bytes).await;
-                match result(sent) {
-                    Ok(count) => bytes.advance(count),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            return Ok(());
+            return self.send(parts.pop().unwrap_or_default()).await;
         }
         let connection = &*self.connection;
         let mut message = connection.spare_message.take().unwrap_or_else(Message::new);

@@ -29,6 +29,8 @@ use std::task::{Context, Poll, ready};
 const SUBMISSION_ENTRIES: u32 = 1024;
 /// Every connection may have a receive and a send in the kernel; what does not fit is kept by the kernel and delivered later.
 const COMPLETION_ENTRIES: u32 = 8 * SUBMISSION_ENTRIES;
+/// Descriptors that the kernel's table holds; more are looked up each time. 8 bytes each.
+const PLACES: u32 = 8192;
 /// `io_uring_enter` also runs what the kernel has deferred to this thread (DEFER_TASKRUN).
 const IORING_ENTER_GETEVENTS: u32 = 1;
 
@@ -45,6 +47,8 @@ pub(super) struct Ring {
     slots: RefCell<Slab<Slot>>,
     /// Completions on their way out; kept for its memory.
     reaped: Cell<Vec<cqueue::Entry>>,
+    /// Free places in the kernel's table of this ring's descriptors.
+    free_places: RefCell<Vec<u32>>,
     is_closing: Cell<bool>,
     doorbell: RawFd,
     /// What the kernel reads from the doorbell; nobody looks at it. Boxed: the kernel knows its address.
@@ -66,10 +70,13 @@ impl Ring {
             .setup_taskrun_flag()
             .setup_cqsize(COMPLETION_ENTRIES)
             .build(SUBMISSION_ENTRIES)?;
+        // Refused (an old limit of open files, say), there is no table and nothing changes but the cost.
+        let places = if uring.submitter().register_files_sparse(PLACES).is_ok() { PLACES } else { 0 };
         let ring = Ring {
             uring: RefCell::new(uring),
             slots: RefCell::default(),
             reaped: Cell::default(),
+            free_places: RefCell::new((0..places).rev().collect()),
             is_closing: Cell::new(false),
             doorbell,
             doorbell_count: Box::default(),
@@ -79,6 +86,24 @@ impl Ring {
             timer_spec: RefCell::default(),
         };
         Ok(Rc::new(ring))
+    }
+
+    /// Enters `fd` into the kernel's table, so that operations on it need not look it up and count it; `None` when the table is full.
+    pub(super) fn take_place(&self, fd: RawFd) -> Option<u32> {
+        let place = self.free_places.borrow_mut().pop()?;
+        if self.uring.borrow().submitter().register_files_update(place, &[fd]).is_err() {
+            self.free_places.borrow_mut().push(place);
+            return None;
+        }
+        Some(place)
+    }
+
+    pub(super) fn give_place(&self, place: u32) {
+        match self.uring.borrow().submitter().register_files_update(place, &[-1]) {
+            Ok(_) => self.free_places.borrow_mut().push(place),
+            // The place stays taken, and its file open, until the ring ends.
+            Err(error) => tracing::error!(%error, place, "io_uring did not give up a descriptor"),
+        }
     }
 
     /// Ends every operation with ECANCELED, those of the future too.
@@ -195,10 +220,11 @@ impl Ring {
         match &mut slots[key] {
             Slot::Waiting(waker) => {
                 let waker = waker.take();
-                slots[key] = Slot::Done(completed);
+                slots[key] = Slot::Done(completed, None);
                 drop(slots);
                 if let Some(waker) = waker {
-                    waker.wake();
+                    waker.wake_by_ref();
+                    self.slots.borrow_mut()[key] = Slot::Done(completed, Some(waker));
                 }
             }
             Slot::Orphan(_) => {
@@ -208,7 +234,7 @@ impl Ring {
                     orphan.completed(completed.result);
                 }
             }
-            Slot::Done(_) => unreachable!("one completion per operation"),
+            Slot::Done(..) => unreachable!("one completion per operation"),
         }
     }
 
@@ -237,12 +263,12 @@ impl Ring {
     unsafe fn submit<K: Keep>(entry: squeue::Entry, descriptor: &Rc<Descriptor>, memory: K) -> Op<K> {
         let ring = descriptor.ring();
         let slot = match ring.is_closing.get() {
-            false => Slot::Waiting(None),
-            true => Slot::Done(Completed { result: -libc::ECANCELED, flags: 0 }),
+            false => Slot::Waiting(descriptor.spare_waker(K::SENDS).take()),
+            true => Slot::Done(Completed { result: -libc::ECANCELED, flags: 0 }, None),
         };
         let key = ring.slots.borrow_mut().insert(slot);
         if !ring.is_closing.get() {
-            ring.push(entry.user_data(key as u64));
+            ring.push(entry.flags(descriptor.flags()).user_data(key as u64));
         }
         Op { key, kept: Some(Kept { memory, descriptor: descriptor.clone() }) }
     }
@@ -263,9 +289,10 @@ impl<K: Keep> Future for Op<K> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Completed, K)> {
         let kept = self.kept.as_ref().expect("polled after its result");
         let mut slots = kept.descriptor.ring().slots.borrow_mut();
-        let completed = ready!(slots[self.key].poll(cx));
+        let (completed, waker) = ready!(slots[self.key].poll(cx));
         slots.remove(self.key);
         drop(slots);
+        kept.descriptor.spare_waker(K::SENDS).set(waker);
         let kept = self.kept.take().expect("it was there");
         Poll::Ready((completed, kept.memory))
     }
@@ -276,7 +303,7 @@ impl<K: Keep> Drop for Op<K> {
         let Some(mut kept) = self.kept.take() else { return };
         let descriptor = kept.descriptor.clone();
         let mut slots = descriptor.ring().slots.borrow_mut();
-        if let Slot::Done(completed) = slots[self.key] {
+        if let Slot::Done(completed, _) = slots[self.key] {
             slots.remove(self.key);
             drop(slots);
             kept.memory.unclaimed(completed.result);

@@ -125,7 +125,7 @@ async fn echo(stream: Stream) {
             Ok(0) | Err(_) => return,
             Ok(bytes) => buffer.truncate(bytes),
         }
-        if stream.send_all(vec![buffer.freeze()]).await.is_err() {
+        if stream.send(buffer.freeze()).await.is_err() {
             return;
         }
     }

@@ -32,7 +32,7 @@ fn bytes_go_there_and_back() {
         let (received, buffer) = server.recv_exact(Buffer::take(10), 5).await;
         received.unwrap();
         assert_eq!(&buffer[5..], b"hello");
-        server.send_all(vec![buffer.freeze()]).await.unwrap();
+        server.send(buffer.freeze()).await.unwrap();
         let (received, _) = client.recv_exact(Buffer::take(10), 0).await;
         received.unwrap();
         drop(server);

@@ -19,8 +19,12 @@ const TRANSFER_BYTES_MAX: usize = 1 << 30;
 
 impl Keep for () {}
 impl Keep for Buffer {}
-impl Keep for Bytes {}
-impl Keep for Box<Message> {}
+impl Keep for Bytes {
+    const SENDS: bool = true;
+}
+impl Keep for Box<Message> {
+    const SENDS: bool = true;
+}
 impl Keep for Box<libc::sockaddr_storage> {}
 
 /// Nothing to keep, but the result is a descriptor.
@@ -90,7 +94,8 @@ const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 impl Ring {
     pub(in crate::ring) fn accept(listener: &Rc<Descriptor>) -> Op<Accepted> {
         let (none, no_length) = (std::ptr::null_mut(), std::ptr::null_mut());
-        let entry = opcode::Accept::new(types::Fd(listener.raw()), none, no_length).flags(libc::SOCK_CLOEXEC).build();
+        let entry =
+            opcode::Accept::new(types::Fd(listener.number()), none, no_length).flags(libc::SOCK_CLOEXEC).build();
         // SAFETY: names no memory.
         unsafe { Ring::submit(entry, listener, Accepted) }
     }
@@ -100,7 +105,7 @@ impl Ring {
         address: Box<libc::sockaddr_storage>,
         length: libc::socklen_t,
     ) -> Op<Box<libc::sockaddr_storage>> {
-        let entry = opcode::Connect::new(types::Fd(socket.raw()), (&raw const *address).cast(), length).build();
+        let entry = opcode::Connect::new(types::Fd(socket.number()), (&raw const *address).cast(), length).build();
         // SAFETY: the address is in the box.
         unsafe { Ring::submit(entry, socket, address) }
     }
@@ -117,7 +122,7 @@ impl Ring {
         let length = space.len().min(TRANSFER_BYTES_MAX) as u32;
         let flags = if all { libc::MSG_WAITALL } else { 0 };
         let priority = if is_drained { IORING_RECVSEND_POLL_FIRST } else { 0 };
-        let entry = opcode::Recv::new(types::Fd(socket.raw()), space.as_mut_ptr(), length)
+        let entry = opcode::Recv::new(types::Fd(socket.number()), space.as_mut_ptr(), length)
             .flags(flags)
             .ioprio(priority)
             .build();
@@ -127,7 +132,7 @@ impl Ring {
 
     pub(in crate::ring) fn send(socket: &Rc<Descriptor>, bytes: Bytes) -> Op<Bytes> {
         let length = bytes.len().min(TRANSFER_BYTES_MAX) as u32;
-        let entry = opcode::Send::new(types::Fd(socket.raw()), bytes.as_ptr(), length).flags(SEND_FLAGS).build();
+        let entry = opcode::Send::new(types::Fd(socket.number()), bytes.as_ptr(), length).flags(SEND_FLAGS).build();
         // SAFETY: `Bytes` points to memory that does not move with it.
         unsafe { Ring::submit(entry, socket, bytes) }
     }
@@ -135,7 +140,7 @@ impl Ring {
     pub(in crate::ring) fn send_message(socket: &Rc<Descriptor>, mut message: Box<Message>) -> Op<Box<Message>> {
         message.prepare();
         let header = &raw const message.header;
-        let entry = opcode::SendMsg::new(types::Fd(socket.raw()), header).flags(SEND_FLAGS as u32).build();
+        let entry = opcode::SendMsg::new(types::Fd(socket.number()), header).flags(SEND_FLAGS as u32).build();
         // SAFETY: header, vectors and parts are in the box or on the heap behind it, and are not changed before it comes back.
         unsafe { Ring::submit(entry, socket, message) }
     }
@@ -144,7 +149,7 @@ impl Ring {
     pub(in crate::ring) fn read(file: &Rc<Descriptor>, mut buffer: Buffer, from: usize, position: u64) -> Op<Buffer> {
         let space = &mut buffer[from..];
         let length = space.len().min(TRANSFER_BYTES_MAX) as u32;
-        let entry = opcode::Read::new(types::Fd(file.raw()), space.as_mut_ptr(), length).offset(position).build();
+        let entry = opcode::Read::new(types::Fd(file.number()), space.as_mut_ptr(), length).offset(position).build();
         // SAFETY: as in `recv`.
         unsafe { Ring::submit(entry, file, buffer) }
     }
@@ -163,21 +168,23 @@ impl Ring {
             Durability::Written => 0,
             Durability::Durable => libc::RWF_DSYNC,
         };
-        let entry =
-            opcode::Write::new(types::Fd(file.raw()), bytes.as_ptr(), length).offset(position).rw_flags(flags).build();
+        let entry = opcode::Write::new(types::Fd(file.number()), bytes.as_ptr(), length)
+            .offset(position)
+            .rw_flags(flags)
+            .build();
         // SAFETY: the bytes lie in the buffer's block, which does not move; nobody changes them before it comes back.
         unsafe { Ring::submit(entry, file, buffer) }
     }
 
     pub(in crate::ring) fn sync_data(file: &Rc<Descriptor>) -> Op<()> {
-        let entry = opcode::Fsync::new(types::Fd(file.raw())).flags(types::FsyncFlags::DATASYNC).build();
+        let entry = opcode::Fsync::new(types::Fd(file.number())).flags(types::FsyncFlags::DATASYNC).build();
         // SAFETY: names no memory.
         unsafe { Ring::submit(entry, file, ()) }
     }
 
     /// Space for `0..bytes` without changing the size.
     pub(in crate::ring) fn allocate(file: &Rc<Descriptor>, bytes: u64) -> Op<()> {
-        let entry = opcode::Fallocate::new(types::Fd(file.raw()), bytes).mode(libc::FALLOC_FL_KEEP_SIZE).build();
+        let entry = opcode::Fallocate::new(types::Fd(file.number()), bytes).mode(libc::FALLOC_FL_KEEP_SIZE).build();
         // SAFETY: names no memory.
         unsafe { Ring::submit(entry, file, ()) }
     }

@@ -13,6 +13,9 @@ pub(in crate::ring) struct Completed {
 
 /// What the kernel reads or writes for an operation: owned by the operation, wherever it goes; never moved in memory by being moved.
 pub(in crate::ring) trait Keep: 'static {
+    /// Which of its descriptor's spare wakers it uses: one task may receive while another sends.
+    const SENDS: bool = false;
+
     /// The operation ended and nobody waits for its result any more.
     fn unclaimed(&mut self, _result: i32) {}
 }
@@ -26,7 +29,8 @@ pub(super) struct Kept<K> {
 
 pub(super) enum Slot {
     Waiting(Option<Waker>),
-    Done(Completed),
+    /// With the waker that was woken, to be used again.
+    Done(Completed, Option<Waker>),
     /// Nobody waits; the memory goes when the kernel is done with it.
     Orphan(Box<dyn Orphan>),
 }
@@ -43,9 +47,9 @@ impl<K: Keep> Orphan for Kept<K> {
 }
 
 impl Slot {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Completed> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Completed, Option<Waker>)> {
         match self {
-            Slot::Done(completed) => return Poll::Ready(*completed),
+            Slot::Done(completed, waker) => return Poll::Ready((*completed, waker.take())),
             Slot::Waiting(Some(waker)) => waker.clone_from(cx.waker()),
             Slot::Waiting(none) => *none = Some(cx.waker().clone()),
             Slot::Orphan(_) => unreachable!("an orphan has no future"),
@@ -54,6 +58,6 @@ impl Slot {
     }
 
     pub(super) fn is_in_kernel(&self) -> bool {
-        !matches!(self, Slot::Done(_))
+        !matches!(self, Slot::Done(..))
     }
 }
