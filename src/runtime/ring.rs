@@ -152,15 +152,29 @@ struct ShardStart {
 }
 
 impl ShardStart {
+    /// Returns when the shard's main is about to run: what an executor is refused shows on its own thread only.
     fn spawn(self) -> Result<ExecutorJoinHandle<()>, StartError> {
         let (id, options) = (self.id, self.options.clone());
-        LocalExecutorBuilder::new(Placement::Fixed(options.cores[id]))
+        let (started, is_started) = channel();
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(options.cores[id]))
             .name(&format!("ringlane-{id}"))
             .preempt_timer(PREEMPT_TIMER)
             .ring_depth(GLOMMIO_RING_DEPTH)
             .io_memory(GLOMMIO_MEMORY_BYTES)
-            .spawn(move || driver::counted(self.run()))
-            .map_err(|error| not_started(id, &options, error.into()))
+            .spawn(move || {
+                // The other end waits in this very function.
+                let _ = started.send(());
+                driver::counted(self.run())
+            });
+        let executor = executor.map_err(|error| not_started(id, &options, error.into()))?;
+        if is_started.recv().is_ok() {
+            return Ok(executor);
+        }
+        let source = match executor.join() {
+            Ok(()) => std::io::Error::other("its thread ended"),
+            Err(error) => error.into(),
+        };
+        Err(not_started(id, &options, source))
     }
 
     async fn run(mut self) {

@@ -21,6 +21,9 @@ const OPEN_FILES_WANTED: u64 = 65_536;
 /// finding 4: 100 bytes an entry) and doubled.
 const MEMLOCK_BYTES_PER_SHARD: u64 = 1 << 20;
 
+/// glommio refuses to start an executor below this, root or not.
+const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+
 /// What was found, for the banner and the log.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -37,7 +40,7 @@ pub struct Machine {
 pub fn preflight(data_dir: &Path, cores: &[usize]) -> Result<Machine, StartError> {
     let kernel = check_rings(cores)?;
     let mut warnings = Vec::new();
-    warnings.extend(check_memlock(cores.len()));
+    warnings.extend(check_memlock(cores.len())?);
     let (open_files, few_files) = raise_open_files();
     warnings.extend(few_files);
     let is_direct = check_data_dir(data_dir)?;
@@ -154,21 +157,24 @@ pub(super) fn ring_refused(error: &io::Error, kernel: &str) -> String {
     }
 }
 
-fn check_memlock(shards: usize) -> Option<String> {
-    // SAFETY: no arguments, cannot fail.
-    if unsafe { libc::geteuid() } == 0 {
-        return None;
-    }
-    let (soft, hard) = limit(libc::RLIMIT_MEMLOCK);
+/// Raises the limit as far as it goes; a warning where the rings may not fit.
+fn check_memlock(shards: usize) -> Result<Option<String>, StartError> {
+    const CURE: &str = "`ulimit -l unlimited`, LimitMEMLOCK=infinity under systemd, `--ulimit memlock=-1` with Docker";
+    let (_, hard) = limit(libc::RLIMIT_MEMLOCK);
     set_soft_limit(libc::RLIMIT_MEMLOCK, hard);
+    let (soft, _) = limit(libc::RLIMIT_MEMLOCK);
+    if soft < MEMLOCK_BYTES_MIN {
+        return refuse(format!(
+            "locked memory is limited to {soft} bytes; each shard's executor needs {MEMLOCK_BYTES_MIN}. Raise the limit: {CURE}."
+        ));
+    }
+    // SAFETY: no arguments, cannot fail.
+    let is_root = unsafe { libc::geteuid() } == 0;
     let wanted = shards as u64 * MEMLOCK_BYTES_PER_SHARD;
-    (soft.max(hard) < wanted).then(|| {
-        format!(
-            "Locked memory is limited to {}; {shards} shards may need {wanted} bytes for their rings. If the start fails, raise it: \
-             `ulimit -l unlimited`, LimitMEMLOCK=infinity under systemd, `--ulimit memlock=-1` with Docker.",
-            bytes_or_unlimited(hard)
-        )
-    })
+    let is_short = !is_root && soft < wanted;
+    Ok(is_short.then(|| {
+        format!("Locked memory is limited to {soft} bytes; {shards} shards may need {wanted} for their rings. If the start fails, raise it: {CURE}.")
+    }))
 }
 
 fn raise_open_files() -> (u64, Option<String>) {
@@ -270,6 +276,35 @@ mod tests {
         assert!(message(libc::ENOSYS).contains("seccomp"));
         assert!(message(libc::EPERM).contains("io_uring"));
         assert!(message(libc::EMFILE).contains("ulimit -n"));
+    }
+
+    /// What Docker's default profile does: without the check glommio would panic in the middle of the start.
+    #[test]
+    fn a_seccomp_filter_that_forbids_io_uring_is_named() {
+        let refused = std::thread::spawn(|| {
+            forbid_io_uring_on_this_thread();
+            preflight(&std::env::temp_dir(), &allowed_cores()).unwrap_err().to_string()
+        });
+        let message = refused.join().unwrap();
+        assert!(message.contains("seccomp") && message.contains("--security-opt"), "{message}");
+    }
+
+    fn forbid_io_uring_on_this_thread() {
+        let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+        let number = libc::SYS_io_uring_setup as u32;
+        let mut filter = [
+            // The number of the system call, first in `seccomp_data`; EPERM for ours, all others pass.
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: the program is valid for the call and applies to this thread alone, which ends with the test.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+        }
     }
 
     /// Found at the first append instead, it would be an acknowledged topic that cannot take a record.
