@@ -129,6 +129,11 @@ impl Driver {
         while self.ring.has_operations() && began.elapsed() < CLOSE_WAIT {
             self.next_turn().await;
         }
+        if self.ring.has_operations() {
+            // A device that does not answer may still write into their memory: it must outlive the shard.
+            tracing::error!("operations did not end with their shard: their memory is left to the kernel");
+            std::mem::forget(self.ring.clone());
+        }
         self.doorbell.close();
         self.is_stopping.set(true);
     }
