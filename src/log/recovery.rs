@@ -56,6 +56,9 @@ pub(crate) async fn recover(
     stopped_clean: bool,
     visit: &mut dyn FnMut(&BatchHeader),
 ) -> Result<Recovered, OpenError> {
+    // The last process may have ended, even in order, between making a name here and syncing it. What is acknowledged from now on needs
+    // the name.
+    fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
     let checkpoint_path = folder.join(files::CHECKPOINT);
     let checkpoint = match fs::read(&checkpoint_path).await {
         Ok(content) => files::decode_checkpoint(&content),
