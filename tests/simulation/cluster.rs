@@ -38,6 +38,7 @@ pub struct Outcome {
     pub crashes: u64,
     pub trace_hash: u64,
     pub trace_events: u64,
+    pub story: Vec<String>,
     pub trace_tail: String,
 }
 
@@ -58,6 +59,8 @@ struct Cluster {
     start: Arc<AtomicU8>,
     faults: Faults,
     crashes: u64,
+    /// What the driver did, and when.
+    story: Vec<String>,
 }
 
 struct GaveUp;
@@ -88,10 +91,11 @@ impl Cluster {
         sim.set_disk(broker, disk);
         let clients = vec![sim.add_node(), sim.add_node()];
         let workload = Workload::new(TOPICS.to_vec());
-        Cluster { sim, broker, clients, workload, start: Arc::default(), faults, crashes: 0 }
+        Cluster { sim, broker, clients, workload, start: Arc::default(), faults, crashes: 0, story: Vec::new() }
     }
 
     fn start_broker(&mut self) {
+        self.tell("the broker starts");
         let (config, _) = Config::builder()
             .set("log.dirs", "/data/broker")
             .set("listeners", &format!("PLAINTEXT://0.0.0.0:{BROKER_PORT}"))
@@ -110,6 +114,11 @@ impl Cluster {
             }
         };
         self.sim.start(self.broker, shard_mains(Arc::new(config), SHARDS, ready));
+    }
+
+    fn tell(&mut self, what: &str) {
+        let seconds = self.sim.now().as_nanos() as f64 / 1e9;
+        self.story.push(format!("{seconds:.6} s, event {}: {what}", self.sim.trace_events()));
     }
 
     fn start_clients(&mut self) {
@@ -165,11 +174,13 @@ impl Cluster {
     }
 
     fn power_loss(&mut self) {
+        self.tell("power loss");
         self.sim.crash(self.broker);
         self.crashes += 1;
     }
 
     fn kill(&mut self) {
+        self.tell("kill -9");
         self.sim.kill(self.broker);
         self.crashes += 1;
     }
@@ -178,6 +189,7 @@ impl Cluster {
         if !self.sim.is_running(self.broker) {
             return;
         }
+        self.tell("asked to stop");
         self.sim.stop(self.broker);
         let broker = self.broker;
         if !self.sim.run_until(Duration::from_secs(120), |sim| !sim.is_running(broker)) {
@@ -187,6 +199,7 @@ impl Cluster {
     }
 
     fn cut_off(&mut self) {
+        self.tell("cut off from a client");
         let client = self.clients[1];
         self.sim.partition(self.broker, client);
         let cut_ms = self.sim.random().below(20_000);
@@ -200,6 +213,7 @@ impl Cluster {
         let kind = [IoKind::Read, IoKind::Write, IoKind::Sync][random.below(3) as usize];
         let probability = [0.01, 0.1, 1.0][random.below(3) as usize];
         let errors_ms = random.below(2_000);
+        self.tell(&format!("for {errors_ms} ms, {probability} of all operations {kind:?} fail"));
         self.sim.add_io_fault(self.broker, IoFault { kind, path_contains: String::new(), probability });
         self.sim.run_for(Duration::from_millis(errors_ms));
         self.sim.clear_io_faults(self.broker);
@@ -224,6 +238,7 @@ impl Cluster {
     }
 
     fn audit(&mut self) -> Result<(), GaveUp> {
+        self.tell("audit");
         let workload = self.workload.clone();
         let main: LocalMain = Box::new(move || Box::pin(audit(workload)));
         let auditor = self.clients[0];
@@ -260,6 +275,7 @@ impl Cluster {
             crashes: self.crashes,
             trace_hash: self.sim.trace_hash(),
             trace_events: self.sim.trace_events(),
+            story: self.story,
             trace_tail: self.sim.trace_tail(),
         }
     }

@@ -44,8 +44,9 @@ fn assert_kept(outcome: &Outcome) {
     let Outcome { seed, violations, .. } = outcome;
     assert!(
         violations.is_empty(),
-        "seed {seed}:\n  {}\nrun it again with: RINGLANE_SIM_SEED={seed} cargo test --test simulation {}\n{}",
+        "seed {seed}:\n  {}\nwhat happened:\n  {}\nrun it again with: RINGLANE_SIM_SEED={seed} cargo test --test simulation {}\n{}",
         violations.join("\n  "),
+        outcome.story.join("\n  "),
         std::thread::current().name().unwrap_or_default(),
         outcome.trace_tail,
     );
