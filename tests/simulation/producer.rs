@@ -39,6 +39,9 @@ pub struct Producer {
     next_number: u32,
     identity: Option<(i64, i16)>,
     next_sequences: BTreeMap<Place, i32>,
+    /// Partitions that know this producer. A partition that does not takes any sequence for the first, as Kafka's do: until the first
+    /// batch is acknowledged, a second one must not be under way, or it could get in front of it.
+    known_to: BTreeSet<Place>,
     /// Not yet acknowledged, in the order in which they were made.
     waiting: VecDeque<Batch>,
 }
@@ -70,6 +73,7 @@ impl Producer {
             next_number: 0,
             identity: None,
             next_sequences: BTreeMap::new(),
+            known_to: BTreeSet::new(),
             waiting: VecDeque::new(),
         }
     }
@@ -139,9 +143,13 @@ impl Producer {
                 self.waiting.push_back(batch);
             }
         }
+        let under_way: BTreeSet<Place> =
+            self.waiting.iter().filter(|batch| batch.is_sent).map(|batch| batch.at).collect();
         let mut request: Vec<Batch> = Vec::new();
         for batch in self.waiting.iter_mut().filter(|batch| !batch.is_sent) {
-            if request.len() == BATCHES_PER_REQUEST_MAX || request.iter().any(|other| other.at == batch.at) {
+            let must_wait = under_way.contains(&batch.at) && !self.known_to.contains(&batch.at);
+            let is_full = request.len() == BATCHES_PER_REQUEST_MAX;
+            if must_wait || is_full || request.iter().any(|other| other.at == batch.at) {
                 break;
             }
             batch.is_sent = true;
@@ -253,6 +261,7 @@ impl Producer {
     }
 
     fn forget(&mut self, batch: &Batch) {
+        self.known_to.insert(batch.at);
         self.waiting.retain(|waiting| waiting.numbers != batch.numbers);
     }
 
