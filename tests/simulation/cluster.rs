@@ -2,6 +2,7 @@
 
 use crate::client::{BROKER_PORT, Topic, Workload};
 use crate::consumer::{audit, follow};
+use crate::library;
 use crate::producer::{Kind, Producer};
 use ringlane_broker::shard_mains;
 use ringlane_config::Config;
@@ -16,6 +17,7 @@ const SHARDS: usize = 4;
 const NOT_STARTED: &str = "the broker did not start on its own data";
 /// Virtual time within which a workload must be done when no more faults are added.
 const PATIENCE: Duration = Duration::from_secs(120);
+const LIBRARY_PRODUCER: u16 = 100;
 const TOPICS: [Topic; 2] = [
     Topic { name: "orders", partitions: 5, configs: &[] },
     Topic { name: "clicks", partitions: 3, configs: &[("segment.bytes", "1048576")] },
@@ -133,6 +135,11 @@ impl Cluster {
                     for (id, kind) in kinds {
                         let producer = Producer::new(workload.clone(), id, kind, batches);
                         spawn("producer", producer.run()).detach();
+                    }
+                    if index == 1 {
+                        spawn("library producer", library::produce(workload.clone(), LIBRARY_PRODUCER, batches * 5))
+                            .detach();
+                        spawn("library consumer", library::consume(workload.clone())).detach();
                     }
                     follow(workload, index as u64).await;
                 })

@@ -14,6 +14,7 @@ mod client;
 mod cluster;
 mod consumer;
 mod history;
+mod library;
 mod producer;
 mod record;
 mod wire;

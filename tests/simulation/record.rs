@@ -1,6 +1,8 @@
 //! What a record of the workload contains: all of it follows from who sent it and its number, so that a reader can tell which record it
 //! holds and whether a single bit of it is wrong.
 
+use bytes::Bytes;
+use ringlane_client::{ConsumerRecord, ProducerRecord};
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression, ProducerStamp, Record, RecordHeader};
 use ringlane_runtime::sim::Seed;
 use std::ops::Range;
@@ -33,7 +35,7 @@ impl Content {
             _ => Some(seed.below(300)),
         };
         let headers = (0..seed.below(6).saturating_sub(3)).map(|_| {
-            let key = bytes(&mut seed, 8);
+            let key = format!("{:08x}", seed.number() as u32).into_bytes();
             (key, seed.chance(0.7).then(|| bytes(&mut seed, 20)))
         });
         let headers = headers.collect();
@@ -72,18 +74,46 @@ pub fn batch(producer: u16, numbers: Range<u32>, codec: Compression, stamp: Opti
     builder.finish().expect("codecs take any bytes")
 }
 
+/// The record as the client crate sends it.
+pub fn to_send(id: RecordId, topic: &str, partition: i32) -> ProducerRecord {
+    let Content { timestamp, key, value, headers } = Content::of(id);
+    let text = |key| String::from_utf8(key).expect("header keys are text");
+    ProducerRecord {
+        topic: topic.into(),
+        partition: Some(partition),
+        timestamp: Some(timestamp),
+        key: Some(key.into()),
+        value: value.map(Bytes::from),
+        headers: headers.into_iter().map(|(key, value)| (text(key), value.map(Bytes::from))).collect(),
+    }
+}
+
 /// Which record this is. An error when it is none of ours or differs from what was sent in any byte.
 pub fn identify(record: &Record<'_>, batch: &BatchHeader) -> Result<RecordId, String> {
-    let key = record.key.map(String::from_utf8_lossy).unwrap_or_default();
-    let id = key.split_once('-').and_then(|(producer, number)| {
-        Some(RecordId { producer: producer.parse().ok()?, number: number.parse().ok()? })
-    });
-    let Some(id) = id else { return Err(format!("its key {key:?} was never sent")) };
-    let found = Content {
+    identify_content(Content {
         timestamp: record.timestamp(batch),
         key: record.key.unwrap_or_default().to_vec(),
         value: record.value.map(<[u8]>::to_vec),
         headers: record.headers.map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec))).collect(),
-    };
+    })
+}
+
+/// The same for what the client crate received.
+pub fn identify_received(record: &ConsumerRecord) -> Result<RecordId, String> {
+    let header = |(key, value): &(Bytes, Option<Bytes>)| (key.to_vec(), value.as_ref().map(|value| value.to_vec()));
+    identify_content(Content {
+        timestamp: record.timestamp,
+        key: record.key.as_deref().unwrap_or_default().to_vec(),
+        value: record.value.as_ref().map(|value| value.to_vec()),
+        headers: record.headers.iter().map(header).collect(),
+    })
+}
+
+fn identify_content(found: Content) -> Result<RecordId, String> {
+    let key = String::from_utf8_lossy(&found.key);
+    let id = key.split_once('-').and_then(|(producer, number)| {
+        Some(RecordId { producer: producer.parse().ok()?, number: number.parse().ok()? })
+    });
+    let Some(id) = id else { return Err(format!("its key {key:?} was never sent")) };
     if found == Content::of(id) { Ok(id) } else { Err(format!("it claims to be {id:?} but its bytes differ")) }
 }
