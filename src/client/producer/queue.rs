@@ -89,6 +89,8 @@ pub(super) struct Queue {
     in_flight: Vec<u64>,
     identity: Option<Identity>,
     next_sequence: i32,
+    /// The partition has stored a batch of this identity.
+    is_known: bool,
     /// The broker does not know our sequence: all that follows needs a new identity.
     is_out_of_step: bool,
     not_before: Instant,
@@ -104,6 +106,7 @@ impl Queue {
             in_flight: Vec::new(),
             identity: None,
             next_sequence: 0,
+            is_known: false,
             is_out_of_step: false,
             not_before: Instant::default(),
             pause: PAUSE_MIN,
@@ -157,13 +160,19 @@ impl Queue {
         if !self.retries.is_empty() {
             return self.in_flight.is_empty().then_some(self.not_before);
         }
-        if self.in_flight.len() >= limits.in_flight_max {
+        if self.in_flight.len() >= self.in_flight_max(limits) {
             return None;
         }
         let oldest = self.waiting.front()?;
         let is_full = self.waiting.len() > 1 || oldest.builder.uncompressed_size() >= limits.batch_bytes;
         let ripe = if is_full || flush { Instant::default() } else { oldest.opened + limits.linger };
         Some(ripe.max(self.not_before))
+    }
+
+    /// A partition that does not know a producer takes any sequence for its first: until it has stored one, a second batch could get in
+    /// front of a first that was refused for a moment (its leader had just been named), and stay there.
+    fn in_flight_max(&self, limits: &Limits) -> usize {
+        if limits.idempotence && !self.is_known { 1 } else { limits.in_flight_max }
     }
 
     /// The next batch, ready to send. To be called when [`Queue::ready_at`] has come.
@@ -198,7 +207,7 @@ impl Queue {
     fn next_stamp(&mut self, identity: Option<Identity>, records_count: i32) -> ProducerStamp {
         let Some(newest) = identity else { return ProducerStamp::NONE };
         if self.identity.is_none() || (self.identity != identity && self.in_flight.is_empty()) {
-            (self.identity, self.next_sequence) = (identity, 0);
+            (self.identity, self.next_sequence, self.is_known) = (identity, 0, false);
         }
         let Identity { id, epoch } = self.identity.unwrap_or(newest);
         let base_sequence = self.next_sequence;
@@ -214,11 +223,13 @@ impl Queue {
         let error = match answer {
             Answer::Stored(stored) => {
                 self.pause = PAUSE_MIN;
+                self.is_known = true;
                 return Consequence { freed_bytes: batch.complete(Ok(stored)), ..Default::default() };
             }
             // The broker has it from an earlier try.
             Answer::Refused(ErrorCode::DuplicateSequenceNumber, _) => {
                 let stored = Stored { base_offset: -1, log_append_time_ms: -1 };
+                self.is_known = true;
                 return Consequence { freed_bytes: batch.complete(Ok(stored)), ..Default::default() };
             }
             Answer::Refused(code, message) => ClientError::Refused { what: self.name.clone(), code, message },
@@ -258,7 +269,7 @@ impl Queue {
     /// Stamps what the broker refused for its sequence anew, from 0 on.
     pub(super) fn renew(&mut self, identity: Identity) {
         debug_assert!(self.wants_identity(), "answers under the old identity are still to come");
-        (self.identity, self.next_sequence) = (Some(identity), 0);
+        (self.identity, self.next_sequence, self.is_known) = (Some(identity), 0, false);
         self.is_out_of_step = false;
         for batch in &mut self.retries {
             let base_sequence = self.next_sequence;
@@ -343,6 +354,14 @@ mod tests {
         fn new() -> Bench {
             Bench { queue: Queue::new("t", 0), last_id: 0 }
         }
+        /// Of a partition that has stored a batch.
+        fn known() -> Bench {
+            let mut bench = Bench::new();
+            bench.push(0);
+            let first = bench.take(0).expect("the first batch");
+            bench.answer(first, ErrorCode::None, 0);
+            bench
+        }
         /// A record that fills a batch.
         fn push(&mut self, ms: u64) {
             let record = ProducerRecord::to("t").value(vec![1; 1000]);
@@ -390,10 +409,10 @@ mod tests {
     /// Were a retried batch sent beside a later one, the later one could be stored first: order broken, or without sequences, for good.
     #[test]
     fn after_a_failure_batches_go_out_one_by_one_in_their_order() {
-        let mut bench = Bench::new();
+        let mut bench = Bench::known();
         (0..4).for_each(|_| bench.push(0));
         let [a, b, c] = [bench.take(0), bench.take(0), bench.take(0)].map(|batch| batch.expect("three in flight"));
-        assert_eq!([stamp(&a), stamp(&b), stamp(&c)], [(7, 0), (7, 1), (7, 2)]);
+        assert_eq!([stamp(&a), stamp(&b), stamp(&c)], [(7, 1), (7, 2), (7, 3)]);
 
         bench.answer(b, ErrorCode::OutOfOrderSequenceNumber, 10);
         assert!(bench.take(1000).is_none(), "others are still in flight");
@@ -402,19 +421,34 @@ mod tests {
         bench.answer(c, ErrorCode::OutOfOrderSequenceNumber, 10);
         assert!(bench.take(11).is_none(), "it pauses first");
 
-        for sequence in 0..4 {
+        for sequence in 1..5 {
             let batch = bench.take(5_000).expect("the next one");
             assert_eq!(stamp(&batch), (7, sequence), "a retry keeps its sequence");
-            assert!(sequence >= 2 || bench.take(5_000).is_none(), "one by one");
+            assert!(sequence >= 3 || bench.take(5_000).is_none(), "one by one");
             bench.answer(batch, ErrorCode::None, 5_000);
         }
         assert!(bench.queue.is_empty());
     }
 
+    /// A partition that was named but not yet led refuses the first batch and takes the second for the beginning: the order is broken for
+    /// good. Found by the simulation of the broker.
+    #[test]
+    fn a_second_batch_waits_until_the_partition_knows_the_producer() {
+        let mut bench = Bench::new();
+        (0..3).for_each(|_| bench.push(0));
+        let first = bench.take(0).expect("the first batch");
+        assert!(bench.take(0).is_none(), "it goes alone");
+        bench.answer(first, ErrorCode::NotLeaderOrFollower, 0);
+        let again = bench.take(5_000).expect("the first batch again");
+        assert!(bench.take(5_000).is_none());
+        bench.answer(again, ErrorCode::None, 5_000);
+        assert_eq!([bench.take(5_000), bench.take(5_000)].map(|batch| stamp(&batch.expect("both"))), [(7, 1), (7, 2)]);
+    }
+
     /// When a batch was given up, the broker misses its sequence and would refuse all later ones for ever.
     #[test]
     fn a_gap_in_the_sequences_is_left_with_a_new_identity() {
-        let mut bench = Bench::new();
+        let mut bench = Bench::known();
         (0..3).for_each(|_| bench.push(0));
         let [a, b, c] = [bench.take(0), bench.take(0), bench.take(0)].map(|batch| batch.expect("three in flight"));
         let failed = bench.answer(a, ErrorCode::InvalidRecord, 1);
