@@ -72,7 +72,9 @@ async fn write(log: &Rc<LogInner>) -> Result<(), LogFailed> {
     let block_bytes = block.len();
     let durability = if is_on(Mutant::WriteNotDurable) { Durability::Written } else { durability };
     if is_on(Mutant::StableBeforeWrite) {
-        shard.news.stable(log.key, log.state.borrow().end_offset);
+        let mut state = log.state.borrow_mut();
+        state.stable_offset = state.end_offset;
+        shard.news.stable(log.key, state.stable_offset);
     }
 
     let started = now();

@@ -17,6 +17,8 @@ const SHARDS: usize = 4;
 const NOT_STARTED: &str = "the broker did not start on its own data";
 /// Virtual time within which a workload must be done when no more faults are added.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Few beside what a workload takes (some 30,000), so that most faults hit a busy broker.
+const EVENTS_BETWEEN_FAULTS_MAX: u64 = 6_000;
 const LIBRARY_PRODUCER: u16 = 100;
 const TOPICS: [Topic; 2] = [
     Topic { name: "orders", partitions: 5, configs: &[] },
@@ -120,7 +122,9 @@ impl Cluster {
 
     fn tell(&mut self, what: &str) {
         let seconds = self.sim.now().as_nanos() as f64 / 1e9;
-        self.story.push(format!("{seconds:.6} s, event {}: {what}", self.sim.trace_events()));
+        let (acknowledged, _) = self.workload.history.counts();
+        let events = self.sim.trace_events();
+        self.story.push(format!("{seconds:.6} s, event {events}, {acknowledged} acknowledged: {what}"));
     }
 
     fn start_clients(&mut self) {
@@ -149,10 +153,10 @@ impl Cluster {
         self.sim.run_for(Duration::from_millis(1));
     }
 
-    /// Crashes, kills, stops and cuts the broker a few times, each after a random number of steps.
+    /// Crashes, kills, stops and cuts the broker a few times.
     fn suffer(&mut self) {
-        for _ in 0..1 + self.sim.random().below(5) {
-            self.run_steps_up_to(60_000);
+        for _ in 0..1 + self.sim.random().below(8) {
+            self.run_under_load();
             if self.faults.failing_disk {
                 self.disk_errors();
             }
@@ -166,18 +170,19 @@ impl Cluster {
                     self.sim.reset_connections(self.broker, client);
                 }
             }
-            let pause_ms = self.sim.random().below(3_000);
-            self.sim.run_for(Duration::from_millis(pause_ms));
             if !self.sim.is_running(self.broker) {
+                let down_ms = self.sim.random().below(3_000);
+                self.sim.run_for(Duration::from_millis(down_ms));
                 self.start_broker();
             }
         }
     }
 
-    fn run_steps_up_to(&mut self, most: u64) {
-        let steps = self.sim.random().below(most);
-        let last_event = self.sim.trace_events() + steps;
-        self.sim.run_until(Duration::from_secs(60), |sim| sim.trace_events() >= last_event);
+    /// A little while, to the event: what breaks, breaks in the middle of work.
+    fn run_under_load(&mut self) {
+        let events = self.sim.random().below(EVENTS_BETWEEN_FAULTS_MAX);
+        let last_event = self.sim.trace_events() + events;
+        self.sim.run_until(Duration::from_secs(10), |sim| sim.trace_events() >= last_event);
     }
 
     fn power_loss(&mut self) {
@@ -209,7 +214,9 @@ impl Cluster {
         self.tell("cut off from a client");
         let client = self.clients[1];
         self.sim.partition(self.broker, client);
-        let cut_ms = self.sim.random().below(20_000);
+        // Mostly shorter than TCP's patience, or the others are done before it ends.
+        let longest_ms = if self.sim.random().chance(0.2) { 20_000 } else { 300 };
+        let cut_ms = self.sim.random().below(longest_ms);
         self.sim.run_for(Duration::from_millis(cut_ms));
         self.sim.heal_partition(self.broker, client);
     }
