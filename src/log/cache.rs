@@ -34,17 +34,18 @@ impl TailCache {
         self.used_bytes -= bytes;
     }
 
-    /// Evicts until the budget holds or the oldest batch is not on disk yet.
-    pub fn trim(&mut self, mut evict: impl FnMut(LogKey, Sequence) -> Eviction) {
+    /// Evicts until the budget holds, or the oldest batch is not durable in its segment yet: then the answer is its log.
+    pub fn trim(&mut self, mut evict: impl FnMut(LogKey, Sequence) -> Eviction) -> Option<LogKey> {
         while self.used_bytes > self.limit_bytes {
-            let Some((log, sequence)) = self.queue.front().copied() else { break };
+            let (log, sequence) = self.queue.front().copied()?;
             match evict(log, sequence) {
                 Eviction::Freed(bytes) => self.used_bytes -= bytes,
                 Eviction::Gone => {}
-                Eviction::NotWritten => break,
+                Eviction::NotDurable => return Some(log),
             }
             self.queue.pop_front();
         }
+        None
     }
 }
 
@@ -65,7 +66,7 @@ mod tests {
             asked.push((log.0, sequence));
             match (log.0, sequence) {
                 (1, 0) => Eviction::Gone,
-                (2, 1) => Eviction::NotWritten,
+                (2, 1) => Eviction::NotDurable,
                 _ => Eviction::Freed(100),
             }
         });
@@ -73,7 +74,7 @@ mod tests {
         assert_eq!(cache.used_bytes(), 200);
 
         cache.admit(LogKey(1), 3, 100);
-        cache.trim(|_, _| Eviction::NotWritten);
+        cache.trim(|_, _| Eviction::NotDurable);
         assert_eq!(cache.used_bytes(), 300, "what is not on disk stays, whatever the budget");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -20,6 +21,39 @@ pub enum OpenError {
     OtherTopic { path: PathBuf, found: String, expected: String },
     #[error("{path}: {found}", path = path.display())]
     Unreadable { path: PathBuf, found: String },
+    #[error(
+        "journal {path} at byte {position}: {found}. Nothing was changed. Restore the file from a copy, or give up what was acknowledged \
+         since the last checkpoint by moving the journal's folder away",
+        path = path.display()
+    )]
+    Journal { path: PathBuf, position: u64, found: String },
+    #[error("{path} is out of service ({reason}), and the partition has no folder in the others: it may have one there", path = path.display())]
+    OtherDirectoryMissing { path: PathBuf, reason: String },
+    #[error("no data directory is in service: {reason}")]
+    NoDirectory { reason: String },
+}
+
+/// Why a log does not take an append.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Final.
+    #[error("{0}")]
+    Failed(Arc<LogFailed>),
+    /// Until there is space again.
+    #[error("{0}")]
+    Full(DirFull),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "{path} has {free_bytes} bytes free, and {reserve_bytes} are kept in reserve: appends are refused until there is more space. Delete \
+     topics or records, lower retention, or add a disk",
+    path = path.display()
+)]
+pub struct DirFull {
+    pub path: PathBuf,
+    pub free_bytes: u64,
+    pub reserve_bytes: u64,
 }
 
 fn describe_next(next_good: Option<u64>) -> String {
@@ -43,6 +77,15 @@ pub struct LogFailed {
     pub position: u64,
     pub bytes: usize,
     pub source: io::Error,
+}
+
+impl LogFailed {
+    /// The same for somebody else.
+    pub(crate) fn again(other: &LogFailed) -> LogFailed {
+        let LogFailed { path, doing, position, bytes, source } = other;
+        let source = io::Error::new(source.kind(), source.to_string());
+        LogFailed { path: path.clone(), doing, position: *position, bytes: *bytes, source }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 /// The next segment's file until it has its offset for a name. A crash may leave data in it: `recovery` looks.
 pub(crate) const NEXT_SEGMENT: &str = "next.prepared";
-/// Recovery point of a log that acknowledges written bytes.
-pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Ends the name of a folder whose log was deleted.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 
@@ -47,15 +45,6 @@ pub(crate) fn decode_partition_metadata(content: &[u8]) -> Result<TopicId, Strin
     id.trim().parse().map_err(|error| format!("has a bad topic id: {error}"))
 }
 
-pub(crate) fn encode_checkpoint(recovery_point: i64) -> String {
-    format!("version: 0\nrecovery_point: {recovery_point}\n")
-}
-
-pub(crate) fn decode_checkpoint(content: &[u8]) -> Option<i64> {
-    let text = str::from_utf8(content).ok()?.strip_prefix("version: 0\nrecovery_point: ")?;
-    text.trim_end().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +68,5 @@ mod tests {
         assert!(decode_partition_metadata(b"version: 1\ntopic_id: x\n").unwrap_err().contains("version 1"));
         assert!(decode_partition_metadata(b"version: 0\ntopic_id: x\n").unwrap_err().contains("topic id"));
         assert!(decode_partition_metadata(b"\xff").is_err());
-        assert_eq!(decode_checkpoint(encode_checkpoint(77).as_bytes()), Some(77));
-        assert_eq!(decode_checkpoint(b""), None);
     }
 }

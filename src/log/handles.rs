@@ -5,6 +5,8 @@
 
 use crate::index::SegmentIndex;
 use crate::log::LogInner;
+use crate::scan::{self, Scanner};
+use crate::segment::Segment;
 use crate::{LogKey, ReadError, files};
 use ringlane_runtime::{File, FileMode, fs};
 use std::collections::BTreeMap;
@@ -61,7 +63,7 @@ pub(crate) async fn handle(log: &LogInner, base_offset: i64) -> Result<Handle, R
     let in_memory = index_in_memory(log, base_offset);
     let index = match in_memory {
         Some(index) => index,
-        None => load_index(log, base_offset).await?,
+        None => load_index(log, &file, base_offset).await?,
     };
     let handle = Handle { file, index: Rc::new(index) };
     if log.state.borrow().generation != generation {
@@ -79,16 +81,32 @@ fn index_in_memory(log: &LogInner, base_offset: i64) -> Option<SegmentIndex> {
     SegmentIndex::decode(&index.encode_offsets(), &index.encode_times())
 }
 
-async fn load_index(log: &LogInner, base_offset: i64) -> Result<SegmentIndex, ReadError> {
+/// The index from its files or, where those are missing or wrong, from the segment itself: then they are written anew.
+async fn load_index(log: &LogInner, file: &File, base_offset: i64) -> Result<SegmentIndex, ReadError> {
     let offsets_path = files::index_path(&log.folder, base_offset);
     let times_path = files::time_index_path(&log.folder, base_offset);
-    let offsets = fs::read(&offsets_path).await.map_err(read_error(offsets_path.clone()))?;
-    let times = fs::read(&times_path).await.map_err(read_error(times_path))?;
-    SegmentIndex::decode(&offsets, &times).ok_or_else(|| ReadError::Corrupt {
-        path: offsets_path,
-        position: 0,
-        found: "index entries out of order: remove the file, the next start writes it anew".to_owned(),
-    })
+    let file_bytes = file.len().await.map_err(read_error(files::segment_path(&log.folder, base_offset)))?;
+    if let (Ok(offsets), Ok(times)) = (fs::read(&offsets_path).await, fs::read(&times_path).await)
+        && let Some(index) = SegmentIndex::decode(&offsets, &times)
+        && (file_bytes == 0 || index.fits(file_bytes))
+    {
+        return Ok(index);
+    }
+    tracing::warn!(%log.id, base_offset, "index files are missing or wrong: made anew from the segment");
+    let mut segment = Segment::new(base_offset);
+    let interval_bytes = log.state.borrow().options.index_interval_bytes;
+    let scanner = Scanner::new(0, base_offset, base_offset, file_bytes);
+    let scanned = scan::scan(file, scanner, &mut |header| segment.push_found(header, interval_bytes)).await;
+    scanned.map_err(read_error(files::segment_path(&log.folder, base_offset)))?;
+    let mut index = segment.index.unwrap_or_default();
+    index.seal();
+    let _turn = log.index_files.acquire(1).await;
+    for (path, content) in [(times_path, index.encode_times()), (offsets_path, index.encode_offsets())] {
+        if let Err(error) = fs::write_atomic(&path, &content).await {
+            tracing::warn!(%error, path = %path.display(), "index not written: the next reader makes it again");
+        }
+    }
+    Ok(index)
 }
 
 fn read_error(path: PathBuf) -> impl FnOnce(std::io::Error) -> ReadError {

@@ -11,7 +11,18 @@ pub struct LogId {
     pub partition: i32,
 }
 
+/// A partition by its topic's id: what files that outlive a topic's name say.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LogName {
+    pub topic_id: TopicId,
+    pub partition: i32,
+}
+
 impl LogId {
+    pub fn name(&self) -> LogName {
+        LogName { topic_id: self.topic_id, partition: self.partition }
+    }
+
     /// Kafka's folder name, `TOPIC-PARTITION`.
     pub fn folder(&self) -> String {
         format!("{}-{}", self.topic, self.partition)

@@ -94,6 +94,15 @@ impl SegmentIndex {
         self.largest.map(|largest| (largest.timestamp, largest.offset))
     }
 
+    /// Entries of the offset index.
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    pub fn times_len(&self) -> usize {
+        self.times.len()
+    }
+
     /// Kafka rolls when either index file would exceed `segment.index.bytes`.
     pub fn is_full(&self, index_bytes_max: u32) -> bool {
         self.offsets.len() >= index_bytes_max as usize / OFFSET_ENTRY_BYTES
@@ -118,6 +127,25 @@ impl SegmentIndex {
             bytes.extend_from_slice(&entry.offset.to_be_bytes());
         }
         bytes
+    }
+
+    /// Whether it can be that of a sealed segment of `segment_bytes`: no position behind the end, and a largest timestamp. (Without
+    /// timestamps in any batch it is made anew each time: such logs are rare.)
+    pub fn fits(&self, segment_bytes: u64) -> bool {
+        let last = self.offsets.back();
+        self.times.back().is_some() && last.is_none_or(|entry| u64::from(entry.position) < segment_bytes)
+    }
+
+    /// The first entries of both files: of an open segment's no more is known to be right.
+    pub fn decode_first(offsets: &[u8], offset_count: u32, times: &[u8], time_count: u32) -> Option<SegmentIndex> {
+        let offsets = offsets.get(..offset_count as usize * OFFSET_ENTRY_BYTES)?;
+        SegmentIndex::decode(offsets, times.get(..time_count as usize * TIME_ENTRY_BYTES)?)
+    }
+
+    /// With the largest timestamp, and the offset of its batch, that batches without an entry may have.
+    pub fn with_largest(mut self, largest: Option<(i64, u32)>) -> SegmentIndex {
+        self.largest = largest.map(|(timestamp, offset)| TimeEntry { timestamp, offset });
+        self
     }
 
     /// Reads both files back. `None` when they cannot be a sealed segment's: odd lengths, or entries out of order.

@@ -5,20 +5,27 @@
 //! memory only, everything else is a future.
 //!
 //! ```text
-//! append ─▶ tail (memory) ─▶ write plan ─▶ segment (one write in flight per log) ─▶ stable ─▶ next_stable()
-//!              │                                  │
-//!              └── plan_read: slices, no copy     └── DiskRead: index, aligned direct reads
+//! append ─▶ tail (memory) ─▶ journal (one write in flight per shard) ─▶ stable ─▶ next_stable()
+//!              │    └──▶ segment, at once and durable, when much is pending ─▶ stable
+//!              │    └──▶ segment, later ─▶ checkpoint ─▶ the journal is released
+//!              ├── plan_read: slices, no copy
+//!              └── DiskRead: index, aligned direct reads
 //! ```
 //! *Stable* means written (survives kill -9) or durable (survives power loss), whichever the topic asks for before an ack.
 
 mod cache;
+mod checkpoint;
 mod chunks;
+mod close;
 mod data_dir;
 mod error;
 mod files;
+mod flusher;
+mod guard;
 mod handles;
 mod id;
 mod index;
+mod journal;
 mod log;
 #[cfg(not(feature = "mutants"))]
 mod mutants;
@@ -27,7 +34,9 @@ pub mod mutants;
 mod options;
 mod pace;
 mod read;
+mod recovered;
 mod recovery;
+mod replay;
 mod scan;
 mod segment;
 mod shard;
@@ -36,12 +45,15 @@ mod state;
 mod tail;
 mod timestamps;
 mod truncate;
+mod volume;
 mod writer;
 
 pub use data_dir::DataDir;
-pub use error::{LogFailed, OpenError, ReadError};
-pub use id::{LogId, LogKey};
+pub use error::{AppendError, DirFull, LogFailed, OpenError, ReadError};
+pub use id::{LogId, LogKey, LogName};
 pub use log::{AppendBatch, Log};
-pub use options::{LogOptions, ShardLogsOptions, StableMode};
+pub use options::{LogOptions, ShardLogsOptions, StableMode, VolumeOptions};
 pub use read::{DiskRead, ReadData, ReadPlan};
-pub use shard::{ShardLogs, StableEvent, StableOutcome};
+pub use recovered::Recovered;
+pub use recovery::Visitor;
+pub use shard::{ShardLogs, StableEvent, StableOutcome, StateOf};

@@ -3,13 +3,19 @@
 //! Lives on the partition's home shard, from `ShardLogs::open` until it is deleted or the shard's logs close. Called by `partition`.
 //! Appending and planning a read touch memory only; what waits for the disk is a future.
 
+use crate::checkpoint::Record;
+use crate::journal::format::{EntryHead, Kind};
+use crate::journal::{Covered, Entry};
 use crate::read::{DiskRead, ReadData, ReadPlan, ReadRange, Readers};
 use crate::shard::Shard;
 use crate::state::LogState;
-use crate::{LogFailed, LogId, LogKey, LogOptions, ReadError, files, timestamps, truncate, writer};
+use crate::volume::Volume;
+use crate::{
+    AppendError, LogFailed, LogId, LogKey, LogOptions, ReadError, StableMode, files, timestamps, truncate, writer,
+};
 use bytes::Bytes;
 use ringlane_protocol::records::BatchHeader;
-use ringlane_runtime::{Event, Instant, fs, spawn};
+use ringlane_runtime::{Budget, Event, fs, spawn};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
@@ -54,8 +60,12 @@ pub(crate) struct LogInner {
     /// Notified when a task of this log got something done that another may wait for.
     pub changed: Event,
     pub readers: RefCell<Readers>,
-    /// Size of the log and time when the recovery point was last noted.
-    pub checkpointed: Cell<(u64, Instant)>,
+    /// One at a time writes the index files of an open segment.
+    pub index_files: Budget,
+    /// Where its folder lies.
+    pub volume: Rc<Volume>,
+    /// What the last checkpoint says of it, for the next one when nothing has changed.
+    pub last_record: RefCell<Option<Record>>,
     /// Tasks in the background that use the log's files.
     background_tasks: Cell<usize>,
 }
@@ -69,23 +79,30 @@ impl Log {
         &self.inner.id
     }
 
-    /// Puts the batch at the log's end, in memory, and sees to it that it gets written; `ShardLogs::next_stable` tells when it is. Never
+    /// Puts the batch at the log's end, in memory, and sees to it that it becomes stable; `ShardLogs::next_stable` tells when it is. Never
     /// waits. The batch's offsets must follow on [`Log::end_offset`] (gaps are allowed).
-    pub fn append(&self, batch: AppendBatch) -> Result<(), Arc<LogFailed>> {
+    pub fn append(&self, batch: AppendBatch) -> Result<(), AppendError> {
         let inner = &self.inner;
         let batch_bytes = batch.bytes.len();
-        let sequence = {
+        let (sequence, entry) = {
             let mut state = inner.state.borrow_mut();
             if let Some(failed) = &state.failed {
-                return Err(failed.clone());
+                return Err(AppendError::Failed(failed.clone()));
             }
             if state.closing {
-                return Err(Arc::new(inner.closing()));
+                return Err(AppendError::Failed(Arc::new(inner.closing())));
             }
-            state.append(batch)
+            if !state.options.uses_reserve {
+                inner.volume.guard.check(&inner.volume.path).map_err(AppendError::Full)?;
+            }
+            let entry = state.takes_journal(batch_bytes).then(|| inner.entry(&state, state.end_offset, &batch));
+            (state.append(batch), entry)
         };
         inner.shard.appended(inner.key, sequence, batch_bytes);
-        writer::kick(inner);
+        match entry {
+            Some(entry) => inner.volume.journal.push(entry),
+            None => writer::kick(inner),
+        }
         Ok(())
     }
 
@@ -96,7 +113,7 @@ impl Log {
 
     /// First offset in the log.
     pub fn start_offset(&self) -> i64 {
-        self.inner.state.borrow().segments.front().map_or(0, |segment| segment.base_offset)
+        self.inner.state.borrow().start_offset
     }
 
     /// Offset of the next append (Kafka's log end offset).
@@ -174,7 +191,7 @@ impl Log {
 
     pub fn set_options(&self, options: LogOptions) {
         self.inner.state.borrow_mut().options = options;
-        writer::allow_written_mode(&self.inner);
+        self.inner.allow_written_mode();
     }
 
     /// Removes every batch whose last offset is `offset` or more; durable when it returns. The caller appends nothing meanwhile.
@@ -198,16 +215,26 @@ impl Log {
 }
 
 impl LogInner {
-    pub fn new(key: LogKey, id: LogId, folder: PathBuf, shard: Rc<Shard>, state: LogState) -> Rc<LogInner> {
+    pub fn new(
+        key: LogKey,
+        id: LogId,
+        folder: PathBuf,
+        shard: Rc<Shard>,
+        volume: Rc<Volume>,
+        state: LogState,
+    ) -> Rc<LogInner> {
+        volume.logs_count.set(volume.logs_count.get() + 1);
         Rc::new(LogInner {
             key,
             id,
             folder,
             shard,
-            checkpointed: Cell::new((state.size_bytes(), Instant::default())),
+            volume,
+            last_record: RefCell::default(),
             state: RefCell::new(state),
             changed: Event::default(),
             readers: RefCell::default(),
+            index_files: Budget::new("index files", 1),
             background_tasks: Cell::new(0),
         })
     }
@@ -239,18 +266,102 @@ impl LogInner {
         self.until(|state| !state.writer_running && self.background_tasks.get() == 0).await;
     }
 
-    /// Ends the log: appends fail from now on, reads of what is on disk go on.
-    pub fn fail(&self, failed: LogFailed) {
-        let failed = Arc::new(failed);
-        let (unwritten_bytes, freed_bytes) = {
-            let mut state = self.state.borrow_mut();
-            if state.failed.is_some() {
-                return;
-            }
-            (state.unwritten_bytes(), state.fail(failed.clone()))
+    /// Changes the state, and keeps the shard's sum of flushable bytes right.
+    pub fn change<T>(&self, change: impl FnOnce(&mut LogState) -> T) -> T {
+        let mut state = self.state.borrow_mut();
+        let before = (state.flushable_bytes, state.unflushed_bytes);
+        let result = change(&mut state);
+        self.shard.flushable_changed(before.0, state.flushable_bytes);
+        self.shard.metrics.log_pending_bytes.add(state.unflushed_bytes as i64 - before.1 as i64);
+        result
+    }
+
+    /// The journal has a batch of this log.
+    pub fn journaled(self: &Rc<LogInner>, covered: &Covered) {
+        let is_news = self.change(|state| {
+            state.generation == covered.generation && state.journaled(covered.next_offset, covered.bytes)
+        });
+        if is_news {
+            self.shard.news.stable(self.key, covered.next_offset);
+            self.flush_by_and_by();
+            writer::kick(self);
+        }
+    }
+
+    /// Takes a batch back that the journal had.
+    pub fn append_replayed(&self, batch: AppendBatch) {
+        let (next_offset, batch_bytes) = (batch.last_offset + 1, batch.bytes.len());
+        let sequence = self.state.borrow_mut().append(batch);
+        self.shard.appended(self.key, sequence, batch_bytes);
+        self.change(|state| state.journaled(next_offset, batch_bytes));
+    }
+
+    /// Puts the log into the line of those that are flushed by age, once.
+    pub fn flush_by_and_by(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.flushable_bytes > 0 && !std::mem::replace(&mut state.in_flush_line, true) {
+            drop(state);
+            self.volume.note_flushable(self.key);
+        }
+    }
+
+    /// Has what is stable but in no segment written into the journal once more.
+    pub fn push_unflushed_again(&self) {
+        let state = self.state.borrow();
+        let mut previous_end = state.synced_offset;
+        for batch in state.tail.from(state.tail.find(state.synced_offset)) {
+            let bytes = batch.bytes.clone();
+            let batch = AppendBatch {
+                bytes,
+                base_offset: batch.base_offset,
+                last_offset: batch.last_offset,
+                max_timestamp: -1,
+            };
+            let entry = self.entry(&state, previous_end, &batch);
+            previous_end = batch.last_offset + 1;
+            self.volume.journal.push(entry);
+        }
+    }
+
+    fn entry(&self, state: &LogState, previous_end: i64, batch: &AppendBatch) -> Entry {
+        let next_offset = batch.last_offset + 1;
+        let covers =
+            Covered { log: self.key, generation: state.generation, next_offset, bytes: batch.bytes.len() };
+        let head = EntryHead {
+            log: self.id.name(),
+            kind: Kind::Append,
+            bytes: batch.bytes.len() as u32,
+            previous_end,
+            base_offset: batch.base_offset,
+            next_offset,
         };
+        let acks_written = state.options.stable_mode == StableMode::Written && state.may_ack_written;
+        Entry { covers, head, bytes: batch.bytes.clone(), flush_ms: acks_written.then_some(state.options.flush_ms) }
+    }
+
+    /// Written mode begins when a checkpoint says so: without it recovery could not tell what a power cut may take from damage.
+    pub fn allow_written_mode(self: &Rc<LogInner>) {
+        let state = self.state.borrow();
+        if state.options.stable_mode != StableMode::Written || state.may_ack_written {
+            return;
+        }
+        drop(state);
+        self.volume.want_checkpoint();
+    }
+
+    /// Ends the log: appends fail from now on, reads of what is stable go on.
+    pub fn fail(&self, failed: LogFailed) {
+        self.fail_with(Arc::new(failed));
+    }
+
+    pub fn fail_with(&self, failed: Arc<LogFailed>) {
+        if self.state.borrow().failed.is_some() {
+            return;
+        }
+        let released_sequence = self.volume.checkpoints.released_sequence();
+        let freed_bytes = self.change(|state| state.fail(failed.clone(), released_sequence));
         tracing::error!(%self.id, error = %failed, "log failed");
-        self.shard.log_failed(self.key, failed, unwritten_bytes, freed_bytes);
+        self.shard.log_failed(self.key, failed, freed_bytes);
         self.changed.notify_all();
     }
 

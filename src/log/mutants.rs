@@ -10,8 +10,12 @@ pub enum Mutant {
     TrustTornTail,
     /// Truncation leaves the old bytes in the file.
     KeepTruncatedBytes,
-    /// In written mode, the next segment is begun before this one is durable.
+    /// The next segment is begun before this one is durable.
     RollWithoutSync,
+    /// The journal is released before the segments are durable.
+    ReleaseBeforeSync,
+    /// What the journal has is appended again, whether the segments have it or not.
+    ReplayTwice,
 }
 
 #[cfg(feature = "mutants")]

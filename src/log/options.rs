@@ -1,8 +1,10 @@
 //! What a log and a shard's logs are told. Values come from `config`; nothing here knows a key's name except in comments.
 
+use crate::Recovered;
 use ringlane_metrics::ShardMetrics;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What an ack waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,6 +30,8 @@ pub struct LogOptions {
     pub segment_index_bytes: u32,
     /// `index.interval.bytes`
     pub index_interval_bytes: u32,
+    /// Appends go on when the disk is down to its reserve: for what the broker itself needs to get out of that.
+    pub uses_reserve: bool,
 }
 
 impl Default for LogOptions {
@@ -40,32 +44,53 @@ impl Default for LogOptions {
             segment_ms: 7 * 24 * 3600 * 1000,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
+            uses_reserve: false,
         }
     }
+}
+
+/// One data directory.
+#[derive(Clone, Debug)]
+pub struct VolumeOptions {
+    pub path: PathBuf,
+    /// Tells its journals from another directory's.
+    pub directory_id: [u8; 16],
+    /// What [`crate::DataDir::stopped_clean`] said.
+    pub stopped_clean: bool,
 }
 
 /// Settings of all logs of one shard.
 #[derive(Clone, Debug)]
 pub struct ShardLogsOptions {
-    pub data_dir: PathBuf,
-    /// What [`crate::DataDir::stopped_clean`] said.
-    pub stopped_clean: bool,
-    /// Memory for recently written batches. What is not yet stable does not count: the request budgets of the connections bound it.
+    /// In the order of `log.dirs`.
+    pub volumes: Vec<VolumeOptions>,
+    /// What the journals of all shards hold, see [`Recovered::scan`].
+    pub recovered: Arc<Recovered>,
+    /// Size of a journal file.
+    pub journal_file_bytes: u64,
+    /// How many there may be, per volume.
+    pub journal_files_max: usize,
+    /// Memory for the newest batches: those that are not durable in their segments yet, and as cache those before them.
     pub tail_cache_bytes: usize,
-    /// Device writes in flight, all logs of the shard together, at most one each.
+    /// Writes in flight that an ack waits for, all logs of the shard together, at most one each.
     pub writes_in_flight: usize,
+    /// Writes in flight that nobody waits for.
+    pub flushes_in_flight: usize,
     /// Bytes of disk reads in flight.
     pub read_bytes_in_flight: usize,
     pub metrics: Rc<ShardMetrics>,
 }
 
 impl ShardLogsOptions {
-    pub fn new(data_dir: PathBuf) -> ShardLogsOptions {
+    pub fn new(volumes: Vec<VolumeOptions>, recovered: Arc<Recovered>) -> ShardLogsOptions {
         ShardLogsOptions {
-            data_dir,
-            stopped_clean: false,
+            volumes,
+            recovered,
+            journal_file_bytes: 64 << 20,
+            journal_files_max: 8,
             tail_cache_bytes: 256 << 20,
             writes_in_flight: 32,
+            flushes_in_flight: 4,
             read_bytes_in_flight: 16 << 20,
             metrics: Rc::default(),
         }

@@ -1,12 +1,17 @@
-//! Opens what a folder holds: verifies every batch, cuts a write that a crash cut short, refuses damage.
+//! Opens what a folder holds: trusts it up to the last checkpoint, verifies every batch behind that, cuts a write that a crash cut short,
+//! refuses damage.
 //!
-//! Runs on the home shard before the log is anybody's. Nothing is removed unless it is certain that nobody was told it was stable:
-//! * data before the recovery point of the checkpoint, in a segment with a successor, or after an orderly stop, was durable: a bad batch
-//!   there is damage;
-//! * a log that acknowledges durable bytes has one write in flight: good batches further behind a bad one than one write reaches prove
-//!   that the bad one had been acknowledged;
+//! Runs on the home shard before the log is anybody's. Nothing is removed unless it is certain that nobody was told it was stable, or that
+//! it comes back:
+//! * data before the recovery point, in a segment with a successor, or after an orderly stop, was durable: a bad batch there is damage;
+//! * behind it, what the journals have replaces whatever the segment has from there on (`replay` appends it again);
+//! * what the journals do not have went straight to the segment, with one durable write in flight: good batches further behind a bad one
+//!   than one write reaches prove that the bad one had been acknowledged;
 //! * a log that acknowledges written bytes may lose, at a power cut, anything since its recovery point: that is cut, with a warning.
 
+use crate::checkpoint::Record;
+use crate::index::SegmentIndex;
+use crate::journal::scan::FoundEntry;
 use crate::segment::Segment;
 use crate::state::{LogState, WRITE_SPAN_BYTES};
 use crate::{LogOptions, OpenError, files, scan};
@@ -16,6 +21,28 @@ use scan::{Bad, Scanner};
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Who rebuilds what it keeps beside the log when one opens.
+pub trait Visitor {
+    /// What [`crate::ShardLogs::keep_states`] gave at the last checkpoint. At most once, before any batch.
+    fn state(&mut self, state: &[u8]);
+    /// Every batch since then, or since the log's start, in offset order.
+    fn batch(&mut self, header: &BatchHeader);
+}
+
+/// Nobody keeps anything.
+impl Visitor for () {
+    fn state(&mut self, _: &[u8]) {}
+    fn batch(&mut self, _: &BatchHeader) {}
+}
+
+/// What is known of a log beside its folder.
+pub(crate) struct Known<'a> {
+    pub record: Option<&'a Record>,
+    /// What the journals have of it, in the order of appending.
+    pub entries: &'a [FoundEntry],
+    pub stopped_clean: bool,
+}
 
 /// What the scan of a folder gave.
 pub(crate) struct Recovered {
@@ -33,9 +60,7 @@ impl Recovered {
 struct Recovery<'a> {
     folder: &'a Path,
     options: LogOptions,
-    stopped_clean: bool,
-    /// Everything before this offset was durable.
-    recovery_point: Option<i64>,
+    known: Known<'a>,
     read_bytes: u64,
     cut_bytes: u64,
 }
@@ -49,40 +74,46 @@ pub(crate) async fn create(folder: &Path, options: LogOptions) -> Result<LogStat
     Ok(LogState::new(options, VecDeque::from([segment]), 0, Vec::new()))
 }
 
-/// Reads the segments of `folder` in offset order; `visit` sees every good batch.
+/// Reads the segments of `folder` in offset order; `visitor` learns what is in them.
 pub(crate) async fn recover(
     folder: &Path,
     options: LogOptions,
-    stopped_clean: bool,
-    visit: &mut dyn FnMut(&BatchHeader),
+    known: Known<'_>,
+    visitor: &mut dyn Visitor,
 ) -> Result<Recovered, OpenError> {
     // The last process may have ended, even in order, between making a name here and syncing it. What is acknowledged from now on needs
     // the name.
     fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
-    let checkpoint_path = folder.join(files::CHECKPOINT);
-    let checkpoint = match fs::read(&checkpoint_path).await {
-        Ok(content) => files::decode_checkpoint(&content),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(io_error(&checkpoint_path, "reading")(error)),
-    };
-    let mut recovery =
-        Recovery { folder, options, stopped_clean, recovery_point: checkpoint, read_bytes: 0, cut_bytes: 0 };
+    let mut recovery = Recovery { folder, options, known, read_bytes: 0, cut_bytes: 0 };
     let mut bases = Vec::new();
     for path in fs::read_dir(folder).await.map_err(io_error(folder, "listing the folder"))? {
         bases.extend(files::segment_base(&path));
     }
     recovery.settle_newest(&mut bases).await?;
     if bases.is_empty() {
+        if let Some(record) = recovery.known.record.filter(|record| record.position > 0) {
+            return Err(missing_segment(folder, record));
+        }
         let state = create(folder, options).await?;
         fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
         return Ok(Recovered::empty(state));
     }
 
+    let trusted = recovery.trusted(&bases)?;
     let mut segments = VecDeque::new();
     let mut end_offset = bases[0];
+    if let Some(state) = trusted.and_then(|record| record.state.as_ref()) {
+        visitor.state(state);
+    }
     for (at, base) in bases.iter().enumerate() {
         let is_last = at + 1 == bases.len();
-        let (segment, end) = recovery.segment(*base, end_offset, is_last, visit).await?;
+        // Without the partition's state, every batch has to be shown again.
+        let record = trusted.filter(|record| record.state.is_some());
+        let (segment, end) = match record {
+            Some(record) if *base < record.segment_base => recovery.sealed(*base, bases[at + 1]).await?,
+            Some(record) if *base == record.segment_base => recovery.from_record(record, is_last, visitor).await?,
+            _ => recovery.segment(*base, end_offset, is_last, visitor).await?,
+        };
         segments.push_back(segment);
         end_offset = end;
     }
@@ -93,11 +124,90 @@ pub(crate) async fn recover(
             .map_err(io_error(&files::segment_path(folder, last.base_offset), "reading the last block"))?,
         None => Vec::new(),
     };
-    let state = LogState::new(options, segments, end_offset, partial_block);
+    let mut state = LogState::new(options, segments, end_offset, partial_block);
+    if let Some(record) = recovery.known.record {
+        state.start_offset = record.start_offset.clamp(state.start_offset, end_offset.max(state.start_offset));
+        state.cleaned_offset = record.cleaned_offset;
+    }
     Ok(Recovered { state, read_bytes: recovery.read_bytes, cut_bytes: recovery.cut_bytes })
 }
 
-impl Recovery<'_> {
+fn missing_segment(folder: &Path, record: &Record) -> OpenError {
+    let path = files::segment_path(folder, record.segment_base);
+    let found = format!(
+        "the file is missing, but the last checkpoint says that the log goes up to offset {} there: restore it from a copy, or move the \
+         folder away to start the partition empty",
+        record.end_offset
+    );
+    OpenError::Unreadable { path, found }
+}
+
+impl<'a> Recovery<'a> {
+    /// The record, if it says how the segments that are there begin. Older ones may have been deleted since.
+    fn trusted(&self, bases: &[i64]) -> Result<Option<&'a Record>, OpenError> {
+        let Some(record) = self.known.record else { return Ok(None) };
+        if bases.contains(&record.segment_base) {
+            return Ok(Some(record));
+        }
+        match bases[0] > record.segment_base {
+            true => Ok(None),
+            false if record.position == 0 => Ok(None),
+            false => Err(missing_segment(self.folder, record)),
+        }
+    }
+
+    /// A segment before the recovery point's: nothing of it is read now.
+    async fn sealed(&mut self, base: i64, next_base: i64) -> Result<(Segment, i64), OpenError> {
+        let path = files::segment_path(self.folder, base);
+        let file = File::open(&path, FileMode::Read).await.map_err(io_error(&path, "opening"))?;
+        let file_bytes = file.len().await.map_err(io_error(&path, "asking for the size"))?;
+        Ok((Segment::sealed(base, file_bytes), next_base))
+    }
+
+    /// The segment in which the recovery point lies: verified from there on.
+    async fn from_record(
+        &mut self,
+        record: &Record,
+        is_last: bool,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(Segment, i64), OpenError> {
+        let base = record.segment_base;
+        let path = files::segment_path(self.folder, base);
+        let (file, file_bytes) = self.open(&path).await?;
+        if file_bytes < record.position {
+            let found = format!("the file ends at byte {file_bytes}, up to byte {} it was durable", record.position);
+            return Err(OpenError::Corrupt { path, position: file_bytes, found, next_good: None });
+        }
+        let mut segment = Segment::new(base);
+        segment.index = Some(self.stored_index(record).await);
+        segment.first_timestamp = record.first_timestamp;
+        segment.max_timestamp = record.max_timestamp;
+        (segment.bytes, segment.written_bytes) = (record.position, record.position);
+        let scanner = Scanner::new(record.position, record.end_offset, base, file_bytes);
+        self.verify(segment, file, scanner, is_last, visitor).await
+    }
+
+    /// What the checkpoint says is right of the segment's index files. It only saves reading: without them, readers start further in front.
+    async fn stored_index(&self, record: &Record) -> SegmentIndex {
+        let (index_path, times_path) = (
+            files::index_path(self.folder, record.segment_base),
+            files::time_index_path(self.folder, record.segment_base),
+        );
+        if record.index_entries > 0
+            && let (Ok(offsets), Ok(times)) = (fs::read(&index_path).await, fs::read(&times_path).await)
+            && let Some(index) =
+                SegmentIndex::decode_first(&offsets, record.index_entries, &times, record.time_entries)
+        {
+            return index.with_largest(record.max_timestamp.map(|(timestamp, offset)| {
+                (timestamp, offset.saturating_sub(record.segment_base).clamp(0, i64::from(i32::MAX)) as u32)
+            }));
+        }
+        let largest = record.max_timestamp;
+        SegmentIndex::default().with_largest(largest.map(|(timestamp, offset)| {
+            (timestamp, offset.saturating_sub(record.segment_base).clamp(0, i64::from(i32::MAX)) as u32)
+        }))
+    }
+
     /// A crash may have come between the first write into the next segment and its renaming: its first batch says its name. Without a
     /// good batch the newest segment, whatever its name, never was part of the log.
     async fn settle_newest(&mut self, bases: &mut Vec<i64>) -> Result<(), OpenError> {
@@ -146,7 +256,7 @@ impl Recovery<'_> {
 
     async fn open(&self, path: &Path) -> Result<(File, u64), OpenError> {
         let file = File::open(path, FileMode::ReadWrite).await.map_err(io_error(path, "opening"))?;
-        if !self.stopped_clean {
+        if !self.known.stopped_clean {
             // What the last process saw written may not be durable, and must not be lost after it was read.
             file.sync().await.map_err(io_error(path, "syncing before the first read"))?;
         }
@@ -159,31 +269,45 @@ impl Recovery<'_> {
         base: i64,
         end_offset: i64,
         is_last: bool,
-        visit: &mut dyn FnMut(&BatchHeader),
+        visitor: &mut dyn Visitor,
     ) -> Result<(Segment, i64), OpenError> {
         let path = files::segment_path(self.folder, base);
         if base > end_offset {
             tracing::warn!(path = %path.display(), end_offset, base, "offsets are missing before this segment");
         }
         let (file, file_bytes) = self.open(&path).await?;
-        let mut segment = Segment::new(base);
-        let interval_bytes = self.options.index_interval_bytes;
         let scanner = Scanner::new(0, end_offset.max(base), base, file_bytes);
+        self.verify(Segment::new(base), file, scanner, is_last, visitor).await
+    }
+
+    /// Reads the segment on from where `scanner` stands, and settles what is bad at its end.
+    async fn verify(
+        &mut self,
+        mut segment: Segment,
+        file: File,
+        scanner: Scanner,
+        is_last: bool,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(Segment, i64), OpenError> {
+        let path = files::segment_path(self.folder, segment.base_offset);
+        let (from, file_bytes) = (scanner.position(), scanner.file_bytes());
+        let interval_bytes = self.options.index_interval_bytes;
         let scanned = scan::scan(&file, scanner, &mut |header| {
             segment.push_found(header, interval_bytes);
-            visit(header);
+            visitor.batch(header);
         })
         .await
         .map_err(io_error(&path, "reading"))?;
-        self.read_bytes += file_bytes;
+        self.read_bytes += file_bytes - from;
 
         if let Some(bad) = &scanned.bad {
             let source =
                 Source { path: &path, file: &file, file_bytes, start: scanned.bytes, expected: scanned.end_offset };
             let empty_rest = source.rest_is_zero().await?;
-            let lost = self.was_durable(scanned.end_offset) && (is_last || self.stopped_clean);
+            let stopped_clean = self.known.stopped_clean;
+            let lost = self.was_durable(scanned.end_offset) && (is_last || stopped_clean);
             if !empty_rest || lost {
-                if !is_last || lost {
+                if (!is_last && !self.comes_back(scanned.end_offset)) || lost {
                     return Err(source.corrupt(bad, None).await);
                 }
                 self.judge(&source, bad).await?;
@@ -191,7 +315,7 @@ impl Recovery<'_> {
             }
         }
         // Also without a bad batch: a write of the process before may still have been on its way to the device.
-        if file_bytes != scanned.bytes || (is_last && !self.stopped_clean) {
+        if file_bytes != scanned.bytes || (is_last && !self.known.stopped_clean) {
             file.set_len(scanned.bytes).await.map_err(io_error(&path, "cutting the file to its good part"))?;
             file.sync().await.map_err(io_error(&path, "syncing"))?;
         }
@@ -204,7 +328,17 @@ impl Recovery<'_> {
     }
 
     fn was_durable(&self, offset: i64) -> bool {
-        self.stopped_clean || self.recovery_point.is_some_and(|durable| offset < durable)
+        self.known.stopped_clean || self.known.record.is_some_and(|record| offset < record.end_offset)
+    }
+
+    /// Whether the journals have what follows on `offset`.
+    fn comes_back(&self, offset: i64) -> bool {
+        self.known.entries.iter().any(|entry| entry.head.previous_end == offset)
+    }
+
+    /// Whether a power cut may have taken what somebody was told was stable.
+    fn may_have_lost(&self) -> bool {
+        self.known.record.is_some_and(|record| record.written_mode)
     }
 
     /// Decides whether what begins with `bad` may be cut off the end of the log.
@@ -212,7 +346,7 @@ impl Recovery<'_> {
         if self.was_durable(source.expected) {
             return Err(source.corrupt(bad, None).await);
         }
-        if self.recovery_point.is_none() {
+        if !self.comes_back(source.expected) && !self.may_have_lost() {
             let out_of_reach = source.start - source.start % BLOCK_BYTES as u64 + WRITE_SPAN_BYTES;
             let good = scan::find_good(source.file, out_of_reach, source.file_bytes, source.expected).await;
             if let Some(good) = good.map_err(io_error(source.path, "reading"))? {
@@ -221,7 +355,7 @@ impl Recovery<'_> {
         }
         tracing::warn!(
             path = %source.path.display(), position = bad.position, bytes = source.file_bytes - source.start, found = %bad.found,
-            "a write was cut short by a crash: removed, it had not been acknowledged as stable"
+            "a write was cut short by a crash: removed; what had been acknowledged of it is in the journal"
         );
         Ok(())
     }

@@ -58,6 +58,10 @@ impl Scanner {
         self.position
     }
 
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
     pub fn expected_offset(&self) -> i64 {
         self.expected_offset
     }

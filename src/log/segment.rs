@@ -23,6 +23,8 @@ pub(crate) struct Segment {
     pub first_timestamp: Option<i64>,
     /// Largest timestamp, and the last offset of the first batch that has it.
     pub max_timestamp: Option<(i64, i64)>,
+    /// Whether the two above are right. Of a segment that was sealed before the start they are read when needed.
+    pub timestamps_known: bool,
     pub index: Option<SegmentIndex>,
     pub file: Option<File>,
 }
@@ -36,9 +38,15 @@ impl Segment {
             reserved_bytes: 0,
             first_timestamp: None,
             max_timestamp: None,
+            timestamps_known: true,
             index: Some(SegmentIndex::default()),
             file: None,
         }
+    }
+
+    /// A segment that is complete and whose files tell the rest when somebody asks.
+    pub fn sealed(base_offset: i64, bytes: u64) -> Segment {
+        Segment { bytes, written_bytes: bytes, index: None, timestamps_known: false, ..Segment::new(base_offset) }
     }
 
     /// Kafka's rules for a new segment (`LogSegment.shouldRoll`).

@@ -5,23 +5,35 @@
 
 use crate::cache::TailCache;
 use crate::handles::Handles;
+use crate::journal::scan::FoundEntry;
+use crate::journal::{self, Covered, JournalOptions, kept};
 use crate::log::LogInner;
 use crate::pace::Pace;
-use crate::recovery::{self, io_error};
-use crate::state::{Eviction, LogState, NextSegment};
+use crate::recovery::{self, Visitor, io_error};
+use crate::state::{Eviction, LogState};
 use crate::tail::{self, Sequence};
-use crate::{Log, LogFailed, LogId, LogKey, LogOptions, OpenError, ShardLogsOptions, StableMode, files, writer};
+use crate::volume::{Volume, Volumes};
+use crate::{
+    Log, LogFailed, LogId, LogKey, LogName, LogOptions, OpenError, ShardLogsOptions, VolumeOptions, checkpoint, close,
+    files, flusher, replay, writer,
+};
+use bytes::Bytes;
 use ringlane_metrics::ShardMetrics;
-use ringlane_protocol::records::BatchHeader;
-use ringlane_runtime::{Budget, Event, fs, spawn};
+use ringlane_runtime::{Budget, Event, Task, fs, shard, sleep, spawn};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Syncs in flight: the kernel does each on a helper thread.
 const SYNCS_IN_FLIGHT: usize = 8;
+/// However small the tails' memory is, so much may wait to be flushed.
+const FLUSHABLE_BYTES_MIN: u64 = 4 << 20;
+const SPACE_CHECK: Duration = Duration::from_secs(5);
+const SPACE_CHECK_WHEN_FULL: Duration = Duration::from_secs(1);
 
 /// The logs whose home this shard is. Cheap to clone.
 #[derive(Clone)]
@@ -44,11 +56,16 @@ pub enum StableOutcome {
     Failed(Arc<LogFailed>),
 }
 
+/// What a partition keeps beside its log, as a checkpoint stores it; `None` when the log is not the partition's yet.
+pub type StateOf = Rc<dyn Fn(LogKey) -> Option<Bytes>>;
+
 pub(crate) struct Shard {
     pub options: ShardLogsOptions,
     pub metrics: Rc<ShardMetrics>,
+    pub volumes: Volumes,
     pub news: News,
     pub write_slots: Budget,
+    pub flush_slots: Budget,
     pub sync_slots: Budget,
     pub read_budget: Budget,
     pub pace: RefCell<Pace>,
@@ -56,6 +73,14 @@ pub(crate) struct Shard {
     cache: RefCell<TailCache>,
     logs: RefCell<BTreeMap<LogKey, Rc<LogInner>>>,
     next_key: Cell<u64>,
+    state_of: RefCell<Option<StateOf>>,
+    /// Stable bytes that are in no segment, all logs together.
+    flushable_bytes: Cell<u64>,
+    flushed: Event,
+    /// Of each volume: its journal's writer and its checkpoints, which end when they have nothing left to do.
+    tasks: RefCell<Vec<Task<()>>>,
+    /// Those that may end at any time.
+    watchers: RefCell<Vec<Task<()>>>,
 }
 
 /// What became stable or failed and was not yet told. At most one entry per log.
@@ -95,13 +120,32 @@ impl News {
 }
 
 impl ShardLogs {
-    pub async fn start(options: ShardLogsOptions) -> Result<ShardLogs, OpenError> {
-        let data_dir = &options.data_dir;
-        fs::create_dir_all(data_dir).await.map_err(io_error(data_dir, "creating the data directory"))?;
+    /// Logs open from now on; what is appended becomes stable after [`ShardLogs::begin`].
+    pub fn start(options: ShardLogsOptions) -> ShardLogs {
+        let journal = |volume: &VolumeOptions| JournalOptions {
+            directory_id: volume.directory_id,
+            file_bytes: options.journal_file_bytes,
+            files_max: options.journal_files_max,
+        };
+        let volumes: Volumes =
+            options.volumes.iter().map(|volume| Rc::new(Volume::new(volume, journal(volume)))).collect();
+        for volume in &volumes {
+            if let Some(reason) = options.recovered.broken(&volume.path) {
+                volume.note_failure(LogFailed {
+                    path: volume.path.clone(),
+                    doing: "reading the journals",
+                    position: 0,
+                    bytes: 0,
+                    source: io::Error::other(reason.to_owned()),
+                });
+            }
+        }
         let shard = Shard {
             metrics: options.metrics.clone(),
+            volumes,
             news: News::default(),
             write_slots: Budget::new("log writes", options.writes_in_flight),
+            flush_slots: Budget::new("log flushes", options.flushes_in_flight),
             sync_slots: Budget::new("log syncs", SYNCS_IN_FLIGHT),
             read_budget: Budget::new("log reads", options.read_bytes_in_flight),
             pace: RefCell::default(),
@@ -109,29 +153,84 @@ impl ShardLogs {
             cache: RefCell::new(TailCache::new(options.tail_cache_bytes)),
             logs: RefCell::default(),
             next_key: Cell::new(0),
+            state_of: RefCell::default(),
+            flushable_bytes: Cell::new(0),
+            flushed: Event::default(),
+            tasks: RefCell::default(),
+            watchers: RefCell::default(),
             options,
         };
-        Ok(ShardLogs { shard: Rc::new(shard) })
+        ShardLogs { shard: Rc::new(shard) }
     }
 
-    /// Opens the log, or creates it. Reads and verifies what is there, cuts a write that a crash cut short, and calls `visit` with every
-    /// batch header in offset order, so that the caller rebuilds what it keeps about producers and leader epochs. Opens of different
-    /// logs may run side by side.
+    /// What checkpoints store of a partition. Without it every open visits all batches of the log.
+    pub fn keep_states(&self, state_of: StateOf) {
+        self.shard.state_of.replace(Some(state_of));
+    }
+
+    /// Everything that the journals had for logs of this shard is in their segments: call it when all logs that are known at the start have
+    /// been opened, on all shards. The old journals are void from here on, and this one begins.
+    pub async fn begin(&self) -> Result<(), LogFailed> {
+        let shard = &self.shard;
+        for volume in shard.volumes.iter().filter(|volume| volume.failure().is_none()) {
+            let begun = begin(shard, volume).await;
+            if let Err(failed) = begun {
+                shard.volume_failed(volume, failed);
+            }
+        }
+        let healthy = shard.volumes.iter().any(|volume| volume.failure().is_none());
+        match shard.volumes.first().and_then(|volume| volume.failure()).filter(|_| !healthy) {
+            Some(failed) => Err(LogFailed::again(&failed)),
+            None => Ok(()),
+        }
+    }
+
+    /// Every shard has begun: journals and records of shards that there are no more can go.
+    pub async fn end_recovery(&self, shards: usize) {
+        for volume in self.shard.volumes.iter().filter(|volume| volume.failure().is_none()) {
+            volume.checkpoints.forget_carried();
+            let gone = self.shard.options.recovered.shards(&volume.path).iter();
+            let own = shard().0;
+            for other in gone.filter(|other| usize::from(**other) >= shards && **other % shards as u16 == own) {
+                let folder = volume.path.join(journal::FOLDER).join(other.to_string());
+                if let Err(error) = fs::remove_dir_all(&folder).await {
+                    tracing::warn!(%error, folder = %folder.display(), "old journal not removed");
+                }
+            }
+        }
+    }
+
+    /// Opens the log, or creates it. Verifies what is there from the last checkpoint on, cuts a write that a crash cut short, adds what the
+    /// journals have beyond that, and tells `visitor` about it. `is_new`: the partition was created just now, so a folder that is missing
+    /// cannot be in a data directory that is out of service. Opens of different logs may run side by side.
     pub async fn open(
         &self,
         id: LogId,
         options: LogOptions,
-        visit: &mut dyn FnMut(&BatchHeader),
+        is_new: bool,
+        visitor: &mut dyn Visitor,
     ) -> Result<Log, OpenError> {
-        let folder = self.shard.options.data_dir.join(id.folder());
-        if self.shard.logs.borrow().values().any(|log| log.folder == folder) {
-            return Err(OpenError::Unreadable { path: folder, found: "the log is open already".to_owned() });
+        let shard = &self.shard;
+        let name = id.folder();
+        if shard.logs.borrow().values().any(|log| log.id.folder() == name) {
+            let path = PathBuf::from(name);
+            return Err(OpenError::Unreadable { path, found: "the log is open already".to_owned() });
         }
-        let state = self.shard.load(&id, &folder, options, visit).await?;
-        let key = LogKey(self.shard.next_key.replace(self.shard.next_key.get() + 1));
-        let inner = LogInner::new(key, id, folder, self.shard.clone(), state);
-        self.shard.logs.borrow_mut().insert(key, inner.clone());
-        writer::allow_written_mode(&inner);
+        let volume = shard.volume_of(&name, is_new).await?;
+        let folder = volume.path.join(name);
+        let mut entries = kept::read(&folder, volume.directory_id).await?;
+        entries.extend_from_slice(shard.options.recovered.entries(&volume.path, id.name()));
+        let inner = match shard.open_with(&volume, &id, &folder, options, &entries, visitor).await {
+            Ok(inner) => inner,
+            Err(error) => {
+                shard.keep_unopened(&volume, &id, &folder, &entries).await;
+                return Err(error);
+            }
+        };
+        if !entries.is_empty() {
+            kept::remove(&folder).await?;
+        }
+        inner.allow_written_mode();
         Ok(Log { inner })
     }
 
@@ -143,10 +242,11 @@ impl ShardLogs {
             let mut state = inner.state.borrow_mut();
             (state.closing, state.on_hold) = (true, true);
         }
+        inner.changed.notify_all();
         inner.until_quiet().await;
         self.shard.forget(inner);
 
-        let data_dir = &self.shard.options.data_dir;
+        let data_dir = &inner.volume.path;
         let name = format!("{}-{}{}", inner.id.topic_id, inner.id.partition, files::DELETED_SUFFIX);
         let deleted = data_dir.join(name);
         fs::rename(&inner.folder, &deleted).await.map_err(io_error(&inner.folder, "renaming the deleted log"))?;
@@ -168,36 +268,128 @@ impl ShardLogs {
         }
     }
 
-    /// Orderly stop: everything appended is written and synced, files are cut to their true size. Appends fail from now on. Logs that
-    /// had failed before are an error too: the next start must look at them.
+    /// Orderly stop: everything appended is in its segment and durable, files are cut to their true size. Appends fail from now on. Logs
+    /// that had failed before are an error too: the next start must look at them.
     pub async fn close(&self) -> Result<(), OpenError> {
-        let logs: Vec<_> = self.shard.logs.borrow().values().cloned().collect();
-        let closing: Vec<_> = logs.into_iter().map(|log| spawn("log-close", close(log))).collect();
-        let mut outcome = Ok(());
-        for task in closing {
-            let closed = task.await.unwrap_or_else(|panicked| {
-                Err(OpenError::Unreadable { path: self.shard.options.data_dir.clone(), found: panicked.to_string() })
-            });
-            outcome = outcome.and(closed);
+        close::close(&self.shard).await
+    }
+}
+
+/// The first checkpoint of this process in the volume, then its journal.
+async fn begin(shard: &Rc<Shard>, volume: &Rc<Volume>) -> Result<(), LogFailed> {
+    let folder = &volume.journal.folder;
+    let failure = |doing, source| LogFailed { path: folder.clone(), doing, position: 0, bytes: 0, source };
+    fs::create_dir_all(folder).await.map_err(|source| failure("creating the journal's folder", source))?;
+    let opened: BTreeSet<LogName> = shard.logs_in(volume).iter().map(|log| log.id.name()).collect();
+    let others = shard.options.recovered.records(&volume.path).filter(|record| !opened.contains(&record.log));
+    volume.checkpoints.carry(others.cloned().collect());
+    let (free_bytes, total_bytes) =
+        fs::space(&volume.path).await.map_err(|source| failure("asking for free space", source))?;
+    volume.guard.saw(free_bytes, total_bytes);
+    // The journal does not write yet: what was appended meanwhile must not wait for it.
+    shard.bypass_journal(volume);
+    checkpoint::checkpoint(shard, volume).await?;
+    if let Some(all) = folder.parent() {
+        fs::sync_dir(all).await.map_err(|source| failure("syncing the folder of all journals", source))?;
+        fs::sync_dir(&volume.path).await.map_err(|source| failure("syncing the data directory", source))?;
+    }
+    volume.journal.prepare(free_bytes).await?;
+    let mut tasks = shard.tasks.borrow_mut();
+    tasks.push(spawn("journal", journal::writer::run(shard.clone(), volume.clone())));
+    tasks.push(spawn("checkpoint", checkpoint::run(shard.clone(), volume.clone())));
+    let mut watchers = shard.watchers.borrow_mut();
+    watchers.push(spawn("flusher", flusher::run(shard.clone(), volume.clone())));
+    watchers.push(spawn("disk space", watch_space(volume.clone())));
+    Ok(())
+}
+
+/// Asks how much room there is, more often when there is little.
+async fn watch_space(volume: Rc<Volume>) {
+    loop {
+        sleep(if volume.guard.is_full() { SPACE_CHECK_WHEN_FULL } else { SPACE_CHECK }).await;
+        match fs::space(&volume.path).await {
+            Ok((free_bytes, total_bytes)) => {
+                if volume.guard.saw(free_bytes, total_bytes) {
+                    let directory = volume.path.display();
+                    match volume.guard.is_full() {
+                        true => tracing::error!(%directory, free_bytes, "disk nearly full: appends are refused"),
+                        false => tracing::info!(%directory, free_bytes, "disk has space again: appends go on"),
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, directory = %volume.path.display(), "free space not known"),
         }
-        outcome
     }
 }
 
 impl Shard {
-    /// The log's state from its folder, which is made when missing.
-    async fn load(
-        &self,
+    /// The volume that has the log's folder or, when none has, the one with the fewest logs.
+    async fn volume_of(&self, folder: &str, is_new: bool) -> Result<Rc<Volume>, OpenError> {
+        let mut healthy = Vec::new();
+        let mut broken = None;
+        for volume in &self.volumes {
+            if let Some(failed) = volume.failure() {
+                broken = Some((volume.path.clone(), failed.to_string()));
+                continue;
+            }
+            let path = volume.path.join(folder);
+            if fs::exists(&path).await.map_err(io_error(&path, "looking for the folder"))? {
+                return Ok(volume.clone());
+            }
+            healthy.push(volume);
+        }
+        if let Some((path, reason)) = broken.filter(|_| !is_new) {
+            return Err(OpenError::OtherDirectoryMissing { path, reason });
+        }
+        let emptiest = healthy.into_iter().min_by_key(|volume| volume.logs_count.get());
+        emptiest.cloned().ok_or(OpenError::NoDirectory { reason: "every one of log.dirs has failed".to_owned() })
+    }
+
+    async fn open_with(
+        self: &Rc<Shard>,
+        volume: &Rc<Volume>,
         id: &LogId,
         folder: &Path,
         options: LogOptions,
-        visit: &mut dyn FnMut(&BatchHeader),
+        entries: &[FoundEntry],
+        visitor: &mut dyn Visitor,
+    ) -> Result<Rc<LogInner>, OpenError> {
+        let state = self.load(volume, id, folder, options, entries, visitor).await?;
+        let key = LogKey(self.next_key.replace(self.next_key.get() + 1));
+        let inner = LogInner::new(key, id.clone(), folder.to_owned(), self.clone(), volume.clone(), state);
+        self.logs.borrow_mut().insert(key, inner.clone());
+        let replayed = replay::replay(&inner, entries, visitor).await;
+        if replayed.is_err() {
+            self.forget(&inner);
+        }
+        replayed.map(|()| inner)
+    }
+
+    /// A log that does not open now may do so when somebody has seen to it: what the journals have of it must be there then.
+    async fn keep_unopened(&self, volume: &Volume, id: &LogId, folder: &Path, entries: &[FoundEntry]) {
+        volume.checkpoints.keep(id.name());
+        if let Err(error) = replay::keep(folder, volume.directory_id, entries).await {
+            let source = io::Error::other(error.to_string());
+            let doing = "keeping what the journal has of a log that does not open";
+            volume.note_failure(LogFailed { path: folder.to_owned(), doing, position: 0, bytes: 0, source });
+        }
+    }
+
+    /// The log's state from its folder, which is made when missing.
+    async fn load(
+        &self,
+        volume: &Volume,
+        id: &LogId,
+        folder: &Path,
+        options: LogOptions,
+        entries: &[FoundEntry],
+        visitor: &mut dyn Visitor,
     ) -> Result<LogState, OpenError> {
         let metadata_path = folder.join(files::PARTITION_METADATA);
         let exists = fs::exists(folder).await.map_err(io_error(folder, "looking for the folder"))?;
         let metadata = match fs::read(&metadata_path).await {
             Ok(content) => Some(content),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(io_error(&metadata_path, "reading")(error)),
         };
         if let Some(content) = &metadata {
@@ -211,8 +403,13 @@ impl Shard {
         if !exists {
             fs::create_dir_all(folder).await.map_err(io_error(folder, "creating the folder"))?;
         }
+        let known = recovery::Known {
+            record: self.options.recovered.record(&volume.path, id.name()).filter(|_| metadata.is_some()),
+            entries,
+            stopped_clean: volume.stopped_clean,
+        };
         let recovered = match exists {
-            true => recovery::recover(folder, options, self.options.stopped_clean, visit).await?,
+            true => recovery::recover(folder, options, known, visitor).await?,
             false => recovery::Recovered::empty(recovery::create(folder, options).await?),
         };
         if metadata.is_none() {
@@ -222,22 +419,84 @@ impl Shard {
             written.map_err(io_error(&metadata_path, "writing"))?;
         }
         if !exists {
-            let data_dir = &self.options.data_dir;
+            let data_dir = &volume.path;
             fs::sync_dir(data_dir).await.map_err(io_error(data_dir, "syncing the data directory"))?;
-        }
-        if options.stable_mode == StableMode::Durable {
-            // All is durable now, and will be before it is acknowledged: the recovery point of written mode says less than that.
-            let checkpoint = folder.join(files::CHECKPOINT);
-            match fs::remove_file(&checkpoint).await {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(io_error(&checkpoint, "removing")(error));
-                }
-                _ => {}
-            }
         }
         self.metrics.log_recovered_bytes.add(recovered.read_bytes);
         self.metrics.log_truncated_bytes.add(recovered.cut_bytes);
         Ok(recovered.state)
+    }
+
+    pub fn log(&self, key: LogKey) -> Option<Rc<LogInner>> {
+        self.logs.borrow().get(&key).cloned()
+    }
+
+    pub fn all_logs(&self) -> Vec<Rc<LogInner>> {
+        self.logs.borrow().values().cloned().collect()
+    }
+
+    /// The open logs whose folders lie in `volume`.
+    pub fn logs_in(&self, volume: &Rc<Volume>) -> Vec<Rc<LogInner>> {
+        self.logs.borrow().values().filter(|log| Rc::ptr_eq(&log.volume, volume)).cloned().collect()
+    }
+
+    /// What the partition keeps beside the log. `None`: it has not taken the log yet.
+    pub fn state_of(&self, log: LogKey) -> Option<Option<Bytes>> {
+        match &*self.state_of.borrow() {
+            Some(state_of) => state_of(log).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// A batch is in the journal.
+    pub fn journaled(&self, covered: &Covered) {
+        if let Some(log) = self.log(covered.log) {
+            log.journaled(covered);
+        }
+    }
+
+    /// The journal of `volume` is full: what waits for it goes straight to its segment, so that nothing waits for the checkpoint that makes
+    /// room, and the checkpoint for nothing.
+    pub fn bypass_journal(&self, volume: &Rc<Volume>) {
+        for log in self.logs_in(volume) {
+            log.change(|state| state.direct |= state.failed.is_none() && state.stable_offset < state.end_offset);
+            writer::kick(&log);
+        }
+    }
+
+    pub fn flushable_changed(&self, before: u64, after: u64) {
+        self.flushable_bytes.set(self.flushable_bytes.get() + after - before);
+        self.metrics.log_flushable_bytes.set(self.flushable_bytes.get() as i64);
+        if after < before {
+            self.flushed.notify_all();
+        }
+    }
+
+    /// Waits while more than half of the tails' memory is stable and in no segment yet.
+    pub async fn tail_has_room(&self, volume: &Rc<Volume>) {
+        let limit = (self.options.tail_cache_bytes as u64 / 2).max(FLUSHABLE_BYTES_MIN);
+        loop {
+            let flushed = self.flushed.listen();
+            if self.flushable_bytes.get() <= limit || volume.failure().is_some() {
+                return;
+            }
+            self.metrics.log_tail_full.increment();
+            self.volumes.iter().for_each(|volume| flusher::flush(self, volume, Duration::ZERO));
+            if self.flushable_bytes.get() <= limit {
+                return;
+            }
+            flushed.await;
+        }
+    }
+
+    /// Takes the volume out of service, and every log in it.
+    pub fn volume_failed(&self, volume: &Rc<Volume>, failed: LogFailed) {
+        let failed = volume.note_failure(failed);
+        let logs = self.logs_in(volume);
+        let directory = volume.path.display();
+        tracing::error!(error = %failed, %directory, logs = logs.len(), "data directory failed on this shard");
+        logs.iter().for_each(|log| log.fail_with(failed.clone()));
+        self.flushed.notify_all();
     }
 
     /// A batch went into a tail.
@@ -252,11 +511,15 @@ impl Shard {
     pub fn trim_cache(&self) {
         let logs = self.logs.borrow();
         let mut cache = self.cache.borrow_mut();
-        cache.trim(|log, sequence| match logs.get(&log) {
+        let in_the_way = cache.trim(|log, sequence| match logs.get(&log) {
             Some(log) => log.state.borrow_mut().evict(sequence),
             None => Eviction::Gone,
         });
         self.metrics.log_tail_bytes.set(cache.used_bytes() as i64);
+        // Its segment is written or synced with the next checkpoint: time for one.
+        if let Some(log) = in_the_way.and_then(|log| logs.get(&log)) {
+            log.volume.want_checkpoint();
+        }
     }
 
     /// Memory that a tail gave up other than by eviction.
@@ -264,66 +527,35 @@ impl Shard {
         self.cache.borrow_mut().freed(bytes);
     }
 
-    pub fn log_failed(&self, log: LogKey, failed: Arc<LogFailed>, unwritten_bytes: u64, freed_bytes: usize) {
+    pub fn log_failed(&self, log: LogKey, failed: Arc<LogFailed>, freed_bytes: usize) {
         self.tail_freed(freed_bytes);
-        self.metrics.log_pending_bytes.add(-(unwritten_bytes as i64));
         self.metrics.log_writes_failed.increment();
         self.news.failed(log, failed);
     }
 
     /// The log is no longer this shard's.
-    fn forget(&self, log: &LogInner) {
-        let freed = {
-            let mut state = log.state.borrow_mut();
-            self.metrics.log_pending_bytes.add(-(state.unwritten_bytes() as i64));
+    pub fn forget(&self, log: &LogInner) {
+        let freed = log.change(|state| {
+            (state.unflushed_bytes, state.flushable_bytes) = (0, 0);
             state.generation += 1;
             state.tail.truncate(i64::MIN)
-        };
+        });
         self.tail_freed(freed);
+        log.volume.logs_count.set(log.volume.logs_count.get() - 1);
         self.logs.borrow_mut().remove(&log.key);
         self.handles.borrow_mut().forget(log.key);
         self.news.waiting.borrow_mut().remove(&log.key);
     }
-}
 
-/// Writes what is pending, cuts the files to size and syncs them.
-async fn close(log: Rc<LogInner>) -> Result<(), OpenError> {
-    log.state.borrow_mut().closing = true;
-    writer::kick(&log);
-    log.until_quiet().await;
-    let flushed = writer::flush_now(&log).await;
-    if let Err(failed) = flushed {
-        log.fail(failed);
-    }
-    if let Some(failed) = &log.state.borrow().failed {
-        return Err(OpenError::Unreadable { path: log.folder.clone(), found: failed.to_string() });
-    }
-    let (file, bytes, base_offset, unused) = {
-        let mut state = log.state.borrow_mut();
-        let unused = matches!(state.next_segment, NextSegment::Ready { .. } | NextSegment::Failed(_));
-        state.next_segment = NextSegment::Missing;
-        let writing = state.writing();
-        (writing.file.clone(), writing.bytes, writing.base_offset, unused)
-    };
-    let path = files::segment_path(&log.folder, base_offset);
-    if let Some(file) = file {
-        let file_bytes = file.len().await.map_err(io_error(&path, "asking for the size"))?;
-        if file_bytes != bytes {
-            file.set_len(bytes).await.map_err(io_error(&path, "cutting the file to its size"))?;
-            file.sync().await.map_err(io_error(&path, "syncing"))?;
+    /// Ends the shard's own tasks; those that are returned still finish what they have begun.
+    pub fn stop_tasks(&self) -> Vec<Task<()>> {
+        drop(self.watchers.take());
+        for volume in &self.volumes {
+            volume.journal.close();
+            volume.checkpoints.close();
         }
+        self.tasks.take()
     }
-    if unused {
-        let path = log.folder.join(files::NEXT_SEGMENT);
-        match fs::remove_file(&path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(io_error(&path, "removing the unused segment")(error));
-            }
-            _ => fs::sync_dir(&log.folder).await.map_err(io_error(&log.folder, "syncing the folder"))?,
-        }
-    }
-    log.shard.forget(&log);
-    Ok(())
 }
 
 async fn remove_folder(path: PathBuf) {

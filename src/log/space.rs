@@ -170,7 +170,10 @@ async fn seal(log: &Rc<LogInner>, base_offset: i64) -> Result<(), LogFailed> {
     let failure = |doing, source| log.failure_of(doing, bytes, 0, source);
     file.set_len(bytes).await.map_err(|source| failure("cutting the full segment to size", source))?;
     writer::sync(log, &file).await?;
-    if write_indexes(log, base_offset, &offsets, &times).await {
+    let turn = log.index_files.acquire(1).await;
+    let are_written = write_indexes(log, base_offset, &offsets, &times).await;
+    drop(turn);
+    if are_written {
         let mut state = log.state.borrow_mut();
         if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
             (segment.index, segment.file) = (None, None);

@@ -3,6 +3,7 @@
 //! Lives in a `RefCell` on the home shard and is borrowed for the length of one decision, never across an await. `log` appends and
 //! plans reads; `writer` asks for the next step, performs it and reports back; `recovery` builds the first state.
 
+use crate::journal::ENTRY_BYTES_MAX;
 use crate::read::ReadRange;
 use crate::segment::Segment;
 use crate::tail::{Sequence, Tail, TailBatch};
@@ -17,25 +18,51 @@ pub(crate) const WRITE_BYTES_MAX: usize = 1 << 20;
 /// damage by that.
 pub(crate) const WRITE_SPAN_BYTES: u64 = WRITE_BYTES_MAX as u64;
 const _: () = assert!(WRITE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+/// A log with more than this waiting to become stable goes straight to its segment: the second write of the same bytes costs more than a
+/// shared write saves (`bench/README.md`, "direct path").
+const DIRECT_BYTES: usize = 256 << 10;
+const _: () = assert!(ENTRY_BYTES_MAX <= DIRECT_BYTES);
+/// So much that is stable is worth a write of its own. Less waits for company, for a second at most.
+const FLUSH_BYTES: u64 = 512 << 10;
 
 pub(crate) struct LogState {
     pub options: LogOptions,
     /// Oldest first, never empty. The last one takes appends; those behind `writing_base` have no file yet.
     pub segments: VecDeque<Segment>,
     pub tail: Tail,
+    /// First offset that readers may have; in or before the first segment.
+    pub start_offset: i64,
     pub end_offset: i64,
     pub stable_offset: i64,
-    /// What survives power loss. Behind `stable_offset` in written mode only.
-    pub durable_offset: i64,
-    /// Since when in written mode `durable_offset` is known on disk, see `flush`. Until then acks wait for durable bytes.
+    /// Everything below is written to segments.
+    pub flushed_offset: i64,
+    /// Everything below is durable in segments: the recovery point.
+    pub synced_offset: i64,
+    /// Up to where somebody waits for `flushed_offset`.
+    pub flush_wanted: i64,
+    /// Stable bytes that are in no segment.
+    pub flushable_bytes: u64,
+    /// The log waits in line to be flushed by age.
+    pub in_flush_line: bool,
+    /// Bytes that are in no segment, stable or not.
+    pub unflushed_bytes: u64,
+    /// Much is pending: it goes straight to the segment, which makes it stable, and not into the journal.
+    pub direct: bool,
+    /// In written mode: a checkpoint says that the mode is in force. Until then acks wait for durable bytes.
     pub may_ack_written: bool,
+    /// Of a failed log: journal writes above this one may be all that there is of some of its batches.
+    pub pinned_after: u64,
+    /// Everything below has been through the cleaner.
+    pub cleaned_offset: i64,
+    /// The log is being cut somewhere behind the segment with this base.
+    pub cutting_from: Option<i64>,
     pub failed: Option<Arc<LogFailed>>,
     /// Appends are refused: the log is being closed or deleted.
     pub closing: bool,
     /// The writer starts nothing new: a truncation is under way.
     pub on_hold: bool,
     pub writer_running: bool,
-    pub flusher_running: bool,
+    pub syncer_running: bool,
     /// Up to where space is being set aside just now; the writer stays below, because the file's size is about to be set to this.
     pub reserving_bytes: Option<u64>,
     /// Space ran out or the file system cannot: writes extend the file from now on.
@@ -96,8 +123,8 @@ pub(crate) struct WriteDone {
     pub new_bytes: usize,
     pub batches: usize,
     cursor: Cursor,
-    stable_offset: i64,
-    durable: bool,
+    flushed_offset: i64,
+    durability: Durability,
 }
 
 impl LogState {
@@ -108,15 +135,25 @@ impl LogState {
             writing_base: segments.back().map_or(0, |segment| segment.base_offset),
             segments,
             tail: Tail::new(end_offset),
+            start_offset: 0,
             end_offset,
             stable_offset: end_offset,
-            durable_offset: end_offset,
+            flushed_offset: end_offset,
+            synced_offset: end_offset,
+            flush_wanted: 0,
+            flushable_bytes: 0,
+            in_flush_line: false,
+            unflushed_bytes: 0,
+            direct: false,
             may_ack_written: false,
+            pinned_after: 0,
+            cleaned_offset: 0,
+            cutting_from: None,
             failed: None,
             closing: false,
             on_hold: false,
             writer_running: false,
-            flusher_running: false,
+            syncer_running: false,
             reserving_bytes: None,
             reserve_gave_up: false,
             next_segment: NextSegment::Missing,
@@ -151,13 +188,47 @@ impl LogState {
         active.push(batch.last_offset, batch.max_timestamp, batch.bytes.len(), options.index_interval_bytes);
         self.end_offset = batch.last_offset + 1;
         let AppendBatch { bytes, base_offset, last_offset, .. } = batch;
+        self.unflushed_bytes += bytes.len() as u64;
         self.tail.push(TailBatch { base_offset, last_offset, bytes })
+    }
+
+    /// Bytes of this log that no ack can be given for yet.
+    pub fn unstable_bytes(&self) -> u64 {
+        self.unflushed_bytes - self.flushable_bytes
+    }
+
+    /// A batch of `bytes` is about to be appended: says whether it goes to the journal.
+    pub fn takes_journal(&mut self, bytes: usize) -> bool {
+        self.direct |= bytes > ENTRY_BYTES_MAX || self.unstable_bytes() as usize + bytes > DIRECT_BYTES;
+        !self.direct
+    }
+
+    /// The journal has the log's batches up to `next_offset`. Answers whether that is news.
+    pub fn journaled(&mut self, next_offset: i64, bytes: usize) -> bool {
+        if next_offset <= self.stable_offset || self.failed.is_some() {
+            return false;
+        }
+        self.stable_offset = next_offset;
+        // What a direct write was quicker with is in its segment already.
+        self.flushable_bytes += (bytes as u64).min(self.unstable_bytes());
+        true
+    }
+
+    /// Whether the writer has something to do now, rather than wait for more.
+    pub fn is_flush_due(&self) -> bool {
+        self.direct || self.flushed_offset < self.flush_wanted || self.flushable_bytes >= FLUSH_BYTES
+    }
+
+    /// Offsets that the writer may write: of a log that uses the journal, only what the journal has. So whatever a power cut takes from a
+    /// segment behind the recovery point, the journal gives back.
+    fn writable_below(&self) -> i64 {
+        if self.direct { i64::MAX } else { self.stable_offset }
     }
 
     /// `None`: nothing to do, or not allowed to.
     pub fn next_step(&self) -> Option<Step> {
         let batch = self.tail.get(self.next_write.sequence)?;
-        if self.failed.is_some() || self.on_hold {
+        if self.failed.is_some() || self.on_hold || batch.last_offset >= self.writable_below() {
             return None;
         }
         let writing = &self.segments[self.writing_index()];
@@ -173,18 +244,6 @@ impl LogState {
         }
     }
 
-    /// Bytes that wait for the device, counted up to what one write takes.
-    pub fn pending_bytes(&self) -> usize {
-        let mut bytes = 0;
-        for batch in self.tail.from(self.next_write.sequence) {
-            bytes += batch.bytes.len();
-            if bytes >= WRITE_BYTES_MAX {
-                break;
-            }
-        }
-        bytes.saturating_sub(self.next_write.skip)
-    }
-
     /// Decides the next write: all that waits for the current segment, up to [`WRITE_BYTES_MAX`]. A batch may be cut there, at a block's
     /// end; it becomes stable with the write that completes it.
     pub fn plan_write(&self) -> Option<WritePlan> {
@@ -196,27 +255,32 @@ impl LogState {
         let next_base = self.segments.get(at + 1).map_or(i64::MAX, |segment| segment.base_offset);
         let repeated = self.partial_block.len();
 
-        let (new_bytes, cursor, last) = self.take_up_to(WRITE_BYTES_MAX - repeated, next_base);
+        let below = next_base.min(self.writable_below());
+        let (new_bytes, cursor, last) = self.take_up_to(WRITE_BYTES_MAX - repeated, below);
         let block_bytes = repeated + new_bytes;
         let mut block = Buffer::take(block_bytes.next_multiple_of(BLOCK_BYTES));
         block[..repeated].copy_from_slice(&self.partial_block);
         self.copy_pending(&mut block[repeated..block_bytes]);
         block[block_bytes..].fill(0);
 
-        let written_mode = self.options.stable_mode == StableMode::Written && self.may_ack_written;
-        let durability = if written_mode { Durability::Written } else { Durability::Durable };
+        let acks_written = self.options.stable_mode == StableMode::Written && self.may_ack_written;
+        let needs_durable = self.direct && !acks_written;
+        // Earlier writes may not be durable, and what is acknowledged must not lie behind a hole.
+        let sync_after = needs_durable && self.synced_offset < self.flushed_offset;
+        let durability =
+            if needs_durable && !sync_after { Durability::Durable } else { Durability::Written };
         Some(WritePlan {
             position: segment.written_bytes - repeated as u64,
             block,
             durability,
-            sync_after: !written_mode && self.durable_offset < self.stable_offset,
+            sync_after,
             done: WriteDone {
                 block_bytes,
                 new_bytes,
                 batches: (cursor.sequence - self.next_write.sequence) as usize,
                 cursor,
-                stable_offset: last.map_or(self.stable_offset, |offset| offset + 1),
-                durable: !written_mode,
+                flushed_offset: last.map_or(self.flushed_offset, |offset| offset + 1),
+                durability: if sync_after { Durability::Durable } else { durability },
             },
         })
     }
@@ -258,12 +322,19 @@ impl LogState {
         self.partial_block.clear();
         self.partial_block.extend_from_slice(&block[full_blocks..done.block_bytes]);
         self.next_write = done.cursor;
-        self.stable_offset = done.stable_offset;
-        if done.durable {
-            self.durable_offset = done.stable_offset;
+        self.flushed_offset = done.flushed_offset;
+        if done.durability == Durability::Durable {
+            self.synced_offset = done.flushed_offset;
         }
+        if self.direct {
+            self.stable_offset = self.stable_offset.max(done.flushed_offset);
+            self.direct = self.stable_offset < self.end_offset;
+        }
+        let new_bytes = done.new_bytes as u64;
+        self.unflushed_bytes -= new_bytes;
+        self.flushable_bytes = self.flushable_bytes.saturating_sub(new_bytes).min(self.unflushed_bytes);
         let writing = self.writing();
-        writing.written_bytes += done.new_bytes as u64;
+        writing.written_bytes += new_bytes;
         debug_assert!(writing.written_bytes <= writing.bytes);
     }
 
@@ -284,15 +355,19 @@ impl LogState {
         if sequence < self.tail.front_sequence() || sequence >= self.tail.end_sequence() {
             return Eviction::Gone;
         }
-        if sequence >= self.next_write.sequence {
-            return Eviction::NotWritten;
+        // Written is not enough: if the sync fails, memory is where the batch still is.
+        if self.tail.get(sequence).is_none_or(|batch| batch.last_offset >= self.synced_offset) {
+            return Eviction::NotDurable;
         }
         Eviction::Freed(self.tail.evict_front().map_or(0, |batch| batch.memory_bytes()))
     }
 
-    /// Nothing more gets written. What the device does not have is dropped; what it has can still be read. Returns the memory set free.
-    pub fn fail(&mut self, failed: Arc<LogFailed>) -> usize {
+    /// Nothing more gets written. What is not stable is dropped; what is can still be read, if need be from memory. Returns the memory set
+    /// free.
+    pub fn fail(&mut self, failed: Arc<LogFailed>, released_sequence: u64) -> usize {
         self.failed = Some(failed);
+        self.pinned_after = released_sequence;
+        (self.unflushed_bytes, self.flushable_bytes) = (0, 0);
         self.tail.truncate(self.stable_offset)
     }
 
@@ -304,8 +379,10 @@ impl LogState {
         self.segments.push_back(segment);
         self.partial_block = partial_block;
         self.end_offset = self.end_offset.min(offset);
-        self.stable_offset = self.stable_offset.min(offset);
-        self.durable_offset = self.durable_offset.min(offset);
+        self.stable_offset = offset.min(self.stable_offset.max(self.flushed_offset));
+        self.start_offset = self.start_offset.min(offset);
+        (self.flushed_offset, self.synced_offset) = (offset, offset);
+        (self.unflushed_bytes, self.flushable_bytes, self.direct) = (0, 0, false);
         self.generation += 1;
         let freed = self.tail.truncate(offset);
         self.next_write = Cursor { sequence: self.tail.end_sequence(), skip: 0 };
@@ -316,11 +393,6 @@ impl LogState {
     pub fn read_tail(&self, range: &ReadRange) -> Option<ReadData> {
         let in_tail = range.from >= self.tail.start_offset() || range.from >= range.below;
         in_tail.then(|| self.tail.read(range))
-    }
-
-    /// Bytes that the device does not have yet.
-    pub fn unwritten_bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes - segment.written_bytes).sum()
     }
 
     pub fn size_bytes(&self) -> u64 {
@@ -356,7 +428,8 @@ pub(crate) enum Eviction {
     Freed(usize),
     /// The tail no longer holds the batch.
     Gone,
-    NotWritten,
+    /// Its segment may lose it.
+    NotDurable,
 }
 
 #[cfg(test)]
@@ -372,6 +445,8 @@ mod tests {
     fn append(state: &mut LogState, bytes: usize) {
         let offset = state.end_offset;
         let bytes = Bytes::from(vec![offset as u8 + 1; bytes]);
+        // Past the journal: what is written is stable then.
+        state.direct = true;
         state.append(AppendBatch { bytes, base_offset: offset, last_offset: offset, max_timestamp: -1 });
     }
 
@@ -413,7 +488,7 @@ mod tests {
 
         assert_eq!((position, stable), (4096, 3));
         assert_eq!(bytes, [vec![1; 5_000 - 4_096], vec![2; 100], vec![3; 200]].concat());
-        assert_eq!(state.unwritten_bytes(), 0);
+        assert_eq!(state.unflushed_bytes, 0);
     }
 
     /// Bytes of two segments in one write would put a batch where no reader looks for it.
@@ -432,17 +507,56 @@ mod tests {
         assert!(state.plan_write().is_none());
     }
 
+    /// What the journal does not have yet must not be in a segment: a power cut may take it there, and nothing would give it back.
+    #[test]
+    fn a_segment_gets_what_the_journal_has() {
+        let mut state = log(1 << 30);
+        let bytes = Bytes::from(vec![7; 1000]);
+        for offset in 0..3 {
+            assert!(state.takes_journal(1000));
+            let batch =
+                AppendBatch { bytes: bytes.clone(), base_offset: offset, last_offset: offset, max_timestamp: -1 };
+            state.append(batch);
+        }
+        assert!(state.next_step().is_none() && !state.is_flush_due());
+        assert!(state.journaled(2, 2000) && !state.journaled(2, 2000));
+        state.flush_wanted = 2;
+        assert_eq!(write(&mut state).1.len(), 2000);
+        assert_eq!((state.flushed_offset, state.stable_offset, state.synced_offset), (2, 2, 0));
+        assert_eq!((state.flushable_bytes, state.unflushed_bytes), (0, 1000));
+        assert!(state.next_step().is_none());
+    }
+
+    /// Much that waits goes to the segment alone; what the journal still has under way for it must not confuse the count.
+    #[test]
+    fn a_log_with_much_pending_passes_the_journal_until_all_is_stable() {
+        let mut state = log(1 << 30);
+        assert!(state.takes_journal(1000));
+        append(&mut state, 1000);
+        state.direct = false;
+        assert!(!state.takes_journal(DIRECT_BYTES));
+        append(&mut state, DIRECT_BYTES);
+        assert!(!state.takes_journal(1), "also the small one behind it: the journal would have a hole");
+        append(&mut state, 1);
+        assert!(state.is_flush_due());
+        assert!(state.journaled(1, 1000), "was under way before");
+        write(&mut state);
+        assert_eq!((state.stable_offset, state.synced_offset, state.direct), (3, 3, false));
+        assert_eq!((state.flushable_bytes, state.unflushed_bytes), (0, 0));
+        assert!(state.takes_journal(1000));
+    }
+
     /// An evicted batch that is not on disk would be gone.
     #[test]
-    fn only_what_is_written_can_be_evicted() {
+    fn only_what_is_durable_in_a_segment_can_be_evicted() {
         let mut state = log(1 << 30);
         append(&mut state, 100);
-        assert!(matches!(state.evict(0), Eviction::NotWritten));
+        assert!(matches!(state.evict(0), Eviction::NotDurable));
         write(&mut state);
         append(&mut state, 100);
         assert!(matches!(state.evict(0), Eviction::Freed(bytes) if bytes > 100));
         assert!(matches!(state.evict(0), Eviction::Gone));
-        assert!(matches!(state.evict(1), Eviction::NotWritten));
+        assert!(matches!(state.evict(1), Eviction::NotDurable));
         assert_eq!(state.tail.start_offset(), 1);
     }
 }

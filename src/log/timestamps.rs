@@ -17,6 +17,7 @@ const UNCOMPRESSED_BYTES_MAX: usize = 256 << 20;
 
 /// First record below `below` with `timestamp` or later.
 pub(crate) async fn first_at_or_after(log: &Log, timestamp: i64, below: i64) -> Result<Option<(i64, i64)>, ReadError> {
+    learn(&log.inner).await?;
     let segments = segments_with(log, |largest| largest >= timestamp);
     let Some((base_offset, _)) = segments.first().copied() else { return Ok(None) };
     let start = with_index(&log.inner, base_offset, |index| index.offset_before_timestamp(timestamp)).await?;
@@ -34,6 +35,7 @@ pub(crate) async fn first_at_or_after(log: &Log, timestamp: i64, below: i64) -> 
 /// First record below `below` with the largest timestamp there.
 pub(crate) async fn largest(log: &Log, below: i64) -> Result<Option<(i64, i64)>, ReadError> {
     // A segment whose largest timestamp lies below the bound is known; of the others, a part has to be looked at.
+    learn(&log.inner).await?;
     let mut best: Option<(i64, i64)> = None;
     for (base_offset, (timestamp, offset)) in segments_with(log, |_| true) {
         if base_offset >= below || best.is_some_and(|(known, _)| timestamp <= known) {
@@ -62,6 +64,23 @@ pub(crate) async fn largest(log: &Log, below: i64) -> Result<Option<(i64, i64)>,
     })
     .await?;
     Ok(answer)
+}
+
+/// Reads the largest timestamps of segments that were sealed before the start, where that was not done yet.
+pub(crate) async fn learn(log: &LogInner) -> Result<(), ReadError> {
+    loop {
+        let unknown = {
+            let state = log.state.borrow();
+            state.segments.iter().find(|segment| !segment.timestamps_known).map(|segment| segment.base_offset)
+        };
+        let Some(base_offset) = unknown else { return Ok(()) };
+        let largest = handles::handle(log, base_offset).await?.index.largest_timestamp();
+        let mut state = log.state.borrow_mut();
+        if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
+            segment.max_timestamp = largest.map(|(timestamp, offset)| (timestamp, base_offset + i64::from(offset)));
+            segment.timestamps_known = true;
+        }
+    }
 }
 
 /// Base offset and largest timestamp (with its batch's last offset) of the segments that have one which `wanted` accepts.

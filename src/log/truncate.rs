@@ -7,7 +7,7 @@ use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
 use crate::scan::{self, Scanner};
 use crate::segment::Segment;
-use crate::{LogFailed, files, writer};
+use crate::{LogFailed, checkpoint, files, writer};
 use ringlane_runtime::{File, FileMode, fs};
 use std::io;
 use std::rc::Rc;
@@ -15,14 +15,29 @@ use std::sync::Arc;
 
 /// Removes every batch that ends at `offset` or later.
 pub(crate) async fn truncate_to(log: &Rc<LogInner>, offset: i64) -> Result<(), Arc<LogFailed>> {
-    if offset >= log.state.borrow().end_offset {
+    let end_offset = log.state.borrow().end_offset;
+    if offset >= end_offset {
         return Ok(());
     }
-    // Everything on disk and nothing under way, then nothing new begins.
+    // All of it in segments and nothing under way, then nothing new begins: so nothing of what is cut comes back from the journal.
+    writer::flush_to(log, end_offset).await;
+    if let Err(failed) = writer::flush_now(log).await {
+        log.fail(failed);
+    }
+    {
+        let mut state = log.state.borrow_mut();
+        state.on_hold = true;
+        let before = state.segment_of(offset).saturating_sub(1);
+        state.cutting_from = Some(state.segments[before].base_offset);
+    }
     log.until_quiet().await;
-    log.state.borrow_mut().on_hold = true;
+    // From here on recovery believes the files, whatever it finds there, and no journal.
+    checkpoint::and_wait(&log.volume).await;
     let outcome = cut(log, offset).await;
-    log.state.borrow_mut().on_hold = false;
+    {
+        let mut state = log.state.borrow_mut();
+        (state.on_hold, state.cutting_from) = (false, None);
+    }
     if let Err(source) = outcome {
         log.fail(LogFailed { path: log.folder.clone(), doing: "truncation", position: 0, bytes: 0, source });
     }
@@ -63,10 +78,9 @@ async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
         file.set_len(segment.bytes).await?;
     }
     file.sync().await?;
-    lower_checkpoint(log, end_offset).await?;
     let partial_block = scan::partial_block(&file, segment.bytes).await?;
     let segment = Segment { file: Some(file), ..segment };
-    let freed = log.state.borrow_mut().truncate(end_offset, segment, partial_block);
+    let freed = log.change(|state| state.truncate(end_offset, segment, partial_block));
     log.shard.tail_freed(freed);
     log.shard.news.lower(log.key, end_offset);
     log.shard.handles.borrow_mut().forget(log.key);
@@ -100,13 +114,4 @@ async fn remove_if_there(path: &std::path::Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome,
     }
-}
-
-/// The recovery point must not lie behind the new end: recovery would miss what it promises.
-async fn lower_checkpoint(log: &LogInner, end_offset: i64) -> io::Result<()> {
-    let path = log.folder.join(files::CHECKPOINT);
-    if !fs::exists(&path).await? {
-        return Ok(());
-    }
-    fs::write_atomic(&path, files::encode_checkpoint(end_offset).as_bytes()).await
 }

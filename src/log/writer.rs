@@ -1,25 +1,25 @@
-//! Performs the writes of one log: one in flight, all that arrives meanwhile is the next one.
+//! Performs the writes of one log to its segments: one in flight, all that arrives meanwhile is the next one.
 //!
-//! A task of the home shard, started by the first append to an idle log and gone when nothing waits. What to write is decided by
-//! `state`; the roll to a new segment by `space`. Many logs write at once, up to the shard's limit; beyond it they wait in line, and what
-//! waits longer is written in larger pieces.
+//! A task of the home shard, started when enough waits, when somebody wants it flushed, or when the log goes past the journal, and gone
+//! when nothing is due. What to write is decided by `state`; the roll to a new segment by `space`. Many logs write at once, up to the
+//! shard's limits; beyond them they wait in line, and what waits longer is written in larger pieces.
 
 use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
 use crate::state::{Step, WritePlan};
-use crate::{LogFailed, StableMode, files, space};
-use ringlane_runtime::{Durability, File, fs, now, sleep, spawn};
+use crate::{LogFailed, space};
+use ringlane_runtime::{Durability, File, now, sleep, spawn};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// In written mode the recovery point is noted on disk whenever this much was synced, or after [`CHECKPOINT_EVERY`].
-const CHECKPOINT_BYTES: u64 = 64 << 20;
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// A disk without space is asked again so often.
+const NO_SPACE_RETRY: Duration = Duration::from_millis(200);
 
 /// Starts the writer unless it runs.
 pub(crate) fn kick(log: &Rc<LogInner>) {
     let mut state = log.state.borrow_mut();
-    if state.writer_running || state.next_step().is_none() {
+    if state.writer_running || !state.is_flush_due() || state.next_step().is_none() {
         return;
     }
     state.writer_running = true;
@@ -30,7 +30,10 @@ pub(crate) fn kick(log: &Rc<LogInner>) {
 async fn run(log: Rc<LogInner>) {
     let _running = Running(log.clone());
     loop {
-        let step = log.state.borrow().next_step();
+        let step = {
+            let state = log.state.borrow();
+            state.next_step().filter(|_| state.is_flush_due())
+        };
         let outcome = match step {
             Some(Step::Write) => write(&log).await,
             Some(Step::Roll) => space::roll(&log).await,
@@ -58,20 +61,16 @@ impl Drop for Running {
 
 async fn write(log: &Rc<LogInner>) -> Result<(), LogFailed> {
     let shard = &log.shard;
-    let pending_bytes = log.state.borrow().pending_bytes();
-    let wait = shard.pace.borrow_mut().wait(now(), pending_bytes);
-    if let Some(wait) = wait {
-        sleep(wait).await;
-        shard.pace.borrow_mut().waited(pending_bytes, log.state.borrow().pending_bytes());
-    }
-    let slot = shard.write_slots.acquire(1).await;
+    let direct = log.state.borrow().direct;
+    // What an ack waits for does not stand in line behind what does not.
+    let slot = if direct { shard.write_slots.acquire(1).await } else { shard.flush_slots.acquire(1).await };
     let plan = log.state.borrow().plan_write();
     let file = log.state.borrow_mut().writing().file.clone();
     let (Some(plan), Some(file)) = (plan, file) else { return Ok(()) };
     let WritePlan { position, block, durability, sync_after, done } = plan;
     let block_bytes = block.len();
     let durability = if is_on(Mutant::WriteNotDurable) { Durability::Written } else { durability };
-    if is_on(Mutant::StableBeforeWrite) {
+    if direct && is_on(Mutant::StableBeforeWrite) {
         let mut state = log.state.borrow_mut();
         state.stable_offset = state.end_offset;
         shard.news.stable(log.key, state.stable_offset);
@@ -80,22 +79,36 @@ async fn write(log: &Rc<LogInner>) -> Result<(), LogFailed> {
     let started = now();
     let (written, block) = file.write_at(block, position, durability).await;
     drop(slot);
-    written.map_err(|source| log.failure_of("write", position, block_bytes, source))?;
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull && !log.state.borrow().closing => {
+            // Nothing is lost: what is acknowledged is in the journal, the rest is not acknowledged yet.
+            log.volume.guard.is_out_of_space();
+            sleep(NO_SPACE_RETRY).await;
+            return Ok(());
+        }
+        written => written.map_err(|source| log.failure_of("write", position, block_bytes, source))?,
+    }
     if sync_after {
         sync(log, &file).await?;
     }
 
-    log.state.borrow_mut().written(&done, &block);
+    let stable_before = log.state.borrow().stable_offset;
+    log.change(|state| state.written(&done, &block));
     drop(block);
-    shard.pace.borrow_mut().wrote(now(), block_bytes);
     shard.metrics.log_write_bytes.record(block_bytes as u64);
     shard.metrics.log_write_batches.record(done.batches as u64);
     shard.metrics.log_write_us.record(started.elapsed().as_micros() as u64);
-    shard.metrics.log_pending_bytes.add(-(done.new_bytes as i64));
-    shard.news.stable(log.key, log.state.borrow().stable_offset);
+    let stable = log.state.borrow().stable_offset;
+    if stable > stable_before {
+        shard.news.stable(log.key, stable);
+    }
+    log.changed.notify_all();
+    log.flush_by_and_by();
     shard.trim_cache();
     space::look_ahead(log);
-    flush_later(log);
+    if direct {
+        flush_later(log);
+    }
     Ok(())
 }
 
@@ -109,83 +122,50 @@ pub(crate) async fn sync(log: &LogInner, file: &File) -> Result<(), LogFailed> {
     synced.map_err(|source| log.failure_of("sync", 0, 0, source))
 }
 
-/// Written mode: sees to it that what was just written is durable within `flush.ms`.
+/// A direct write in written mode: sees to it that it is durable within `flush.ms`.
 fn flush_later(log: &Rc<LogInner>) {
     let mut state = log.state.borrow_mut();
-    if state.flusher_running || state.durable_offset == state.stable_offset {
+    if state.syncer_running || state.synced_offset >= state.flushed_offset {
         return;
     }
-    state.flusher_running = true;
+    state.syncer_running = true;
+    let flush_ms = state.options.flush_ms;
     drop(state);
-    log.background("log-flush", flush(log.clone()));
-}
-
-async fn flush(log: Rc<LogInner>) {
-    loop {
-        let flush_ms = log.state.borrow().options.flush_ms;
+    let inner = log.clone();
+    log.background("log-flush", async move {
         sleep(Duration::from_millis(flush_ms)).await;
-        if let Err(failed) = flush_now(&log).await {
-            log.fail(failed);
+        inner.state.borrow_mut().syncer_running = false;
+        if let Err(failed) = flush_now(&inner).await {
+            inner.fail(failed);
         }
-        let mut state = log.state.borrow_mut();
-        if state.durable_offset >= state.stable_offset || state.failed.is_some() || state.closing {
-            state.flusher_running = false;
-            return;
-        }
-    }
+    });
 }
 
-/// Makes durable what is stable now. Only the segment being written can hold anything else: a roll comes after a sync.
+/// Makes durable what is in the segments now. Only the one being written can hold anything else: a roll comes after a sync.
 pub(crate) async fn flush_now(log: &Rc<LogInner>) -> Result<(), LogFailed> {
-    let (file, offset) = {
+    let (file, offset, generation) = {
         let mut state = log.state.borrow_mut();
-        if state.durable_offset >= state.stable_offset || state.failed.is_some() {
+        if state.synced_offset >= state.flushed_offset || state.failed.is_some() {
             return Ok(());
         }
-        (state.writing().file.clone(), state.stable_offset)
+        (state.writing().file.clone(), state.flushed_offset, state.generation)
     };
     let Some(file) = file else { return Ok(()) };
-    let generation = log.state.borrow().generation;
     sync(log, &file).await?;
-    {
-        let mut state = log.state.borrow_mut();
-        if state.generation != generation {
-            return Ok(());
-        }
-        state.durable_offset = state.durable_offset.max(offset);
+    let mut state = log.state.borrow_mut();
+    if state.generation == generation {
+        state.synced_offset = state.synced_offset.max(offset);
     }
-    checkpoint_when_due(log, offset).await;
     Ok(())
 }
 
-/// Notes how far the log is surely durable. Recovery never cuts below it.
-async fn checkpoint_when_due(log: &Rc<LogInner>, recovery_point: i64) {
-    let size_bytes = log.state.borrow().size_bytes();
-    let (at_bytes, at) = log.checkpointed.get();
-    if size_bytes < at_bytes + CHECKPOINT_BYTES && at.elapsed() < CHECKPOINT_EVERY {
-        return;
-    }
-    log.checkpointed.set((size_bytes, now()));
-    let path = log.folder.join(files::CHECKPOINT);
-    if let Err(error) = fs::write_atomic(&path, files::encode_checkpoint(recovery_point).as_bytes()).await {
-        tracing::warn!(%error, path = %path.display(), "recovery point not noted: the next start checks more");
-    }
-}
-
-/// Written mode begins when the recovery point stands on disk: without it recovery could not tell what a power cut may take.
-pub(crate) fn allow_written_mode(log: &Rc<LogInner>) {
-    let state = log.state.borrow();
-    if state.options.stable_mode != StableMode::Written || state.may_ack_written {
-        return;
-    }
-    drop(state);
-    let inner = log.clone();
-    log.background("log-checkpoint", async move {
-        let path = inner.folder.join(files::CHECKPOINT);
-        let recovery_point = inner.state.borrow().durable_offset;
-        match fs::write_atomic(&path, files::encode_checkpoint(recovery_point).as_bytes()).await {
-            Ok(()) => inner.state.borrow_mut().may_ack_written = true,
-            Err(error) => tracing::warn!(%error, path = %path.display(), "acks go on waiting for durable bytes"),
-        }
-    });
+/// Waits until everything below `offset` is in segments, or never will be (the log failed, was cut or closed: look).
+pub(crate) async fn flush_to(log: &Rc<LogInner>, offset: i64) {
+    let generation = {
+        let mut state = log.state.borrow_mut();
+        state.flush_wanted = state.flush_wanted.max(offset);
+        state.generation
+    };
+    kick(log);
+    log.until(|state| state.flushed_offset >= offset || state.failed.is_some() || state.generation != generation).await;
 }

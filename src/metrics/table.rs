@@ -114,7 +114,14 @@ metrics! {
     log_write_us: Histogram, "log_write_duration_us", Microseconds, "Duration of writes to log files.";
     log_writes_failed: Counter, "log_writes_failed_total", Count, "Writes to log files that failed; each ends its log.";
     log_sync_us: Histogram, "log_sync_duration_us", Microseconds, "Duration of syncs of log files.";
-    log_pending_bytes: Gauge, "log_pending_bytes", Bytes, "Bytes that are appended and not yet written.";
+    log_pending_bytes: Gauge, "log_pending_bytes", Bytes, "Bytes that are appended and in no segment yet.";
+    log_flushable_bytes: Gauge, "log_flushable_bytes", Bytes, "Bytes that are stable by the journal and in no segment yet.";
+    log_tail_full: Counter, "log_tail_full_total", Count, "Times that the journal waited because too much was in no segment yet.";
+    journal_write_bytes: Histogram, "journal_write_bytes", Bytes, "Sizes of writes to the journal.";
+    journal_write_batches: Histogram, "journal_write_batches", Count, "Record batches in one write to the journal.";
+    journal_write_us: Histogram, "journal_write_duration_us", Microseconds, "Duration of writes to the journal, and of the sync behind it where one is needed.";
+    journal_full: Counter, "journal_full_total", Count, "Times that the journal waited for a checkpoint to release its files.";
+    checkpoints: Counter, "checkpoints_total", Count, "Checkpoints made: each releases the journal behind it.";
     log_tail_bytes: Gauge, "log_tail_bytes", Bytes, "Bytes of batches kept in memory.";
     log_read_bytes: Counter, "log_read_bytes_total", Bytes, "Bytes read from log files.";
     log_read_us: Histogram, "log_read_duration_us", Microseconds, "Duration of reads from log files.";

@@ -3,7 +3,9 @@
 //! `RINGLANE_LOG_KEEP=DIR` leaves the partition's folder there, for Kafka's own tools: `kafka-dump-log --files DIR/orders-0/*.log`.
 
 use bytes::Bytes;
-use ringlane_log::{AppendBatch, DataDir, Log, LogId, LogOptions, ShardLogs, ShardLogsOptions};
+use ringlane_log::{
+    AppendBatch, DataDir, Log, LogId, LogOptions, Recovered, ShardLogs, ShardLogsOptions, Visitor, VolumeOptions,
+};
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression};
 use ringlane_runtime::ring::{self, RingOptions};
@@ -14,6 +16,7 @@ const BATCHES: i64 = 2_000;
 const OPTIONS: LogOptions = LogOptions {
     segment_bytes: 1 << 20,
     stable_mode: ringlane_log::StableMode::Durable,
+    uses_reserve: false,
     flush_ms: 100,
     segment_ms: i64::MAX,
     segment_index_bytes: 1 << 20,
@@ -31,18 +34,28 @@ fn batch(base_offset: i64) -> AppendBatch {
     AppendBatch::new(&BatchHeader::parse(&bytes).expect("was built"), bytes)
 }
 
+#[derive(Default)]
+struct Found(Vec<BatchHeader>);
+
+impl Visitor for Found {
+    fn state(&mut self, _: &[u8]) {}
+    fn batch(&mut self, header: &BatchHeader) {
+        self.0.push(*header);
+    }
+}
+
 async fn open(data_dir: &DataDir) -> (ShardLogs, Log, Vec<BatchHeader>) {
-    let shard = ShardLogs::start(ShardLogsOptions {
-        stopped_clean: data_dir.stopped_clean(),
-        tail_cache_bytes: 100_000,
-        ..ShardLogsOptions::new(data_dir.path().to_owned())
-    })
-    .await
-    .expect("starts");
+    let path = data_dir.path().to_owned();
+    let volume = VolumeOptions { path, directory_id: [5; 16], stopped_clean: data_dir.stopped_clean() };
+    let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
+    let options =
+        ShardLogsOptions { tail_cache_bytes: 100_000, ..ShardLogsOptions::new(vec![volume], recovered.into()) };
+    let shard = ShardLogs::start(options);
     let id = LogId { topic: "orders".to_owned(), topic_id: TopicId([7; 16]), partition: 0 };
-    let mut found = Vec::new();
-    let log = shard.open(id, OPTIONS, &mut |header| found.push(*header)).await.expect("opens");
-    (shard, log, found)
+    let mut found = Found::default();
+    let log = shard.open(id, OPTIONS, false, &mut found).await.expect("opens");
+    shard.begin().await.expect("the journal begins");
+    (shard, log, found.0)
 }
 
 async fn write_and_reopen(directory: PathBuf) {

@@ -86,6 +86,18 @@ impl History {
         }
     }
 
+    /// What a partition would keep beside its log: here, how many batches there are.
+    pub fn state(&self) -> Bytes {
+        Bytes::copy_from_slice(&(self.batches.len() as u64).to_be_bytes())
+    }
+
+    /// The headers that a state stands for.
+    pub fn headers_of(&self, state: &[u8]) -> Vec<BatchHeader> {
+        let count = u64::from_be_bytes(state.try_into().expect("is what `state` gave")) as usize;
+        assert!(count <= self.batches.len(), "a state of more batches than there ever were");
+        self.batches[..count].iter().map(|batch| BatchHeader::parse(&batch.bytes).expect("was appended")).collect()
+    }
+
     pub fn is_open(&self) -> bool {
         self.open
     }

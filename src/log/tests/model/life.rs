@@ -2,9 +2,11 @@
 
 use super::History;
 use ringlane_log::{
-    DataDir, Log, LogId, LogOptions, OpenError, ShardLogs, ShardLogsOptions, StableMode, StableOutcome,
+    AppendError, DataDir, Log, LogId, LogOptions, OpenError, Recovered, ShardLogs, ShardLogsOptions, StableMode,
+    StableOutcome, Visitor, VolumeOptions,
 };
 use ringlane_protocol::TopicId;
+use ringlane_protocol::records::BatchHeader;
 use ringlane_runtime::sim::Seed;
 use ringlane_runtime::{now, random_u64, sleep, spawn};
 use std::cell::RefCell;
@@ -16,6 +18,10 @@ use std::time::Duration;
 pub struct Life {
     pub options: LogOptions,
     pub tail_cache_bytes: usize,
+    pub journal_file_bytes: u64,
+    pub journal_files_max: usize,
+    /// Whether checkpoints know what the partition knows, so that recovery need not read all again.
+    pub keeps_states: bool,
     pub operations: u64,
 }
 
@@ -32,6 +38,9 @@ impl Life {
         Life {
             options,
             tail_cache_bytes: [0, 20_000, 500_000, 100_000_000][choices.below(4) as usize],
+            journal_file_bytes: [64 << 10, 256 << 10, 2 << 20][choices.below(3) as usize],
+            journal_files_max: choices.within(2..5) as usize,
+            keeps_states: choices.chance(0.7),
             operations: choices.within(0..400),
         }
     }
@@ -39,17 +48,28 @@ impl Life {
 
 pub async fn live(history: Rc<RefCell<History>>, life: Life) {
     let data_dir = DataDir::open(Path::new("/data")).await.expect("the data directory opens");
-    let logs = ShardLogs::start(ShardLogsOptions {
+    let volume = VolumeOptions {
+        path: data_dir.path().to_owned(),
+        directory_id: [5; 16],
         stopped_clean: data_dir.stopped_clean(),
+    };
+    let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
+    let logs = ShardLogs::start(ShardLogsOptions {
         tail_cache_bytes: life.tail_cache_bytes,
-        ..ShardLogsOptions::new(data_dir.path().to_owned())
-    })
-    .await
-    .expect("the shard's logs start");
+        journal_file_bytes: life.journal_file_bytes,
+        journal_files_max: life.journal_files_max,
+        ..ShardLogsOptions::new(vec![volume], recovered.into())
+    });
+    if life.keeps_states {
+        let of = history.clone();
+        logs.keep_states(Rc::new(move |_| of.borrow().is_open().then(|| of.borrow().state())));
+    }
     let log = match open(&history, &logs, life.options).await {
         Ok(log) => log,
         Err(error) => panic!("the log does not open: {error}\n{}", history.borrow()),
     };
+    logs.begin().await.expect("the journal begins");
+    logs.end_recovery(1).await;
     let listening = spawn("listen", listen(history.clone(), logs.clone()));
     let mut truncates = Vec::new();
     for _ in 0..life.operations {
@@ -68,12 +88,29 @@ pub async fn live(history: Rc<RefCell<History>>, life: Life) {
 
 async fn open(history: &RefCell<History>, logs: &ShardLogs, options: LogOptions) -> Result<Log, OpenError> {
     let id = LogId { topic: "orders".to_owned(), topic_id: TopicId([7; 16]), partition: 3 };
-    let mut headers = Vec::new();
-    let log = logs.open(id, options, &mut |header| headers.push(*header)).await?;
+    let mut found = Found { history, headers: Vec::new() };
+    let log = logs.open(id, options, false, &mut found).await?;
+    let headers = found.headers;
     history.borrow_mut().found(&headers);
     assert_eq!(log.end_offset(), history.borrow().end_offset());
     assert_eq!(log.stable_offset(), log.end_offset());
     Ok(log)
+}
+
+/// Collects the headers of the whole log: what the state of the last checkpoint stands for, then what is visited.
+struct Found<'a> {
+    history: &'a RefCell<History>,
+    headers: Vec<BatchHeader>,
+}
+
+impl Visitor for Found<'_> {
+    fn state(&mut self, state: &[u8]) {
+        assert!(self.headers.is_empty(), "the state comes first");
+        self.headers = self.history.borrow().headers_of(state);
+    }
+    fn batch(&mut self, header: &BatchHeader) {
+        self.headers.push(*header);
+    }
 }
 
 async fn listen(history: Rc<RefCell<History>>, logs: ShardLogs) {
@@ -109,12 +146,13 @@ fn append(history: &RefCell<History>, log: &Log) {
     let batch = history.borrow_mut().make_batch();
     let appended = log.append(batch.clone());
     match log.failure() {
+        None if matches!(appended, Err(AppendError::Full(_))) => {}
         None => {
             appended.expect("a sound log takes appends");
             history.borrow_mut().appended(&batch);
             assert_eq!(log.end_offset(), batch.last_offset + 1);
         }
-        Some(_) => assert!(appended.is_err(), "a failed log takes no appends"),
+        Some(_) => assert!(matches!(appended, Err(AppendError::Failed(_))), "a failed log takes no appends"),
     }
 }
 

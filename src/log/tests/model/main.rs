@@ -138,6 +138,8 @@ fn every_broken_rule_is_noticed() {
         (Mutant::TrustTornTail, StableMode::Durable),
         (Mutant::KeepTruncatedBytes, StableMode::Durable),
         (Mutant::RollWithoutSync, StableMode::Written),
+        (Mutant::ReleaseBeforeSync, StableMode::Durable),
+        (Mutant::ReplayTwice, StableMode::Durable),
     ];
     for (mutant, mode) in mutants {
         select(Some(mutant));
