@@ -95,7 +95,8 @@ impl Log {
             if !state.options.uses_reserve {
                 inner.volume.guard.check(&inner.volume.path).map_err(AppendError::Full)?;
             }
-            let entry = state.takes_journal(batch_bytes).then(|| inner.entry(&state, state.end_offset, &batch));
+            let bytes_max = inner.volume.journal.entry_bytes_max();
+            let entry = state.takes_journal(batch_bytes, bytes_max).then(|| inner.entry(&state, state.end_offset, &batch));
             (state.append(batch), entry)
         };
         inner.shard.appended(inner.key, sequence, batch_bytes);

@@ -24,15 +24,18 @@ use std::path::{Path, PathBuf};
 
 /// Who rebuilds what it keeps beside the log when one opens.
 pub trait Visitor {
-    /// What [`crate::ShardLogs::keep_states`] gave at the last checkpoint. At most once, before any batch.
-    fn state(&mut self, state: &[u8]);
+    /// What [`crate::ShardLogs::keep_states`] gave at the last checkpoint. At most once, before any batch. False: of no use, so every batch
+    /// of the log has to be shown.
+    fn state(&mut self, state: &[u8]) -> bool;
     /// Every batch since then, or since the log's start, in offset order.
     fn batch(&mut self, header: &BatchHeader);
 }
 
 /// Nobody keeps anything.
 impl Visitor for () {
-    fn state(&mut self, _: &[u8]) {}
+    fn state(&mut self, _: &[u8]) -> bool {
+        true
+    }
     fn batch(&mut self, _: &BatchHeader) {}
 }
 
@@ -89,12 +92,13 @@ pub(crate) async fn recover(
     for path in fs::read_dir(folder).await.map_err(io_error(folder, "listing the folder"))? {
         bases.extend(files::segment_base(&path));
     }
-    recovery.settle_newest(&mut bases).await?;
+    let doubtful = recovery.settle_newest(&mut bases).await?;
     if bases.is_empty() {
         if let Some(record) = recovery.known.record.filter(|record| record.position > 0) {
             return Err(missing_segment(folder, record));
         }
         let state = create(folder, options).await?;
+        recovery.remove_doubtful(doubtful.as_deref(), 0).await?;
         fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
         return Ok(Recovered::empty(state));
     }
@@ -102,14 +106,12 @@ pub(crate) async fn recover(
     let trusted = recovery.trusted(&bases)?;
     let mut segments = VecDeque::new();
     let mut end_offset = bases[0];
-    if let Some(state) = trusted.and_then(|record| record.state.as_ref()) {
-        visitor.state(state);
-    }
+    // Without the partition's state, every batch has to be shown again.
+    let has_state = |record: &&Record| record.state.as_ref().is_some_and(|state| visitor.state(state));
+    let trusted = trusted.filter(has_state);
     for (at, base) in bases.iter().enumerate() {
         let is_last = at + 1 == bases.len();
-        // Without the partition's state, every batch has to be shown again.
-        let record = trusted.filter(|record| record.state.is_some());
-        let (segment, end) = match record {
+        let (segment, end) = match trusted {
             Some(record) if *base < record.segment_base => recovery.sealed(*base, bases[at + 1]).await?,
             Some(record) if *base == record.segment_base => recovery.from_record(record, is_last, visitor).await?,
             _ => recovery.segment(*base, end_offset, is_last, visitor).await?,
@@ -117,6 +119,7 @@ pub(crate) async fn recover(
         segments.push_back(segment);
         end_offset = end;
     }
+    recovery.remove_doubtful(doubtful.as_deref(), end_offset).await?;
     let last = segments.back().expect("there is a base");
     let partial_block = match &last.file {
         Some(file) => scan::partial_block(file, last.bytes)
@@ -209,45 +212,50 @@ impl<'a> Recovery<'a> {
     }
 
     /// A crash may have come between the first write into the next segment and its renaming: its first batch says its name. Without a
-    /// good batch the newest segment, whatever its name, never was part of the log.
-    async fn settle_newest(&mut self, bases: &mut Vec<i64>) -> Result<(), OpenError> {
+    /// good batch the newest segment, whatever its name, is doubtful: only when the end of the log is known can it be told whether it ever
+    /// was part of it.
+    async fn settle_newest(&mut self, bases: &mut Vec<i64>) -> Result<Option<PathBuf>, OpenError> {
         let path = self.folder.join(files::NEXT_SEGMENT);
         if fs::exists(&path).await.map_err(io_error(&path, "looking for it"))? {
             let after = bases.last().copied().unwrap_or(0);
-            if let Some(base) = self.first_offset_or_remove(&path, after).await? {
-                let named = files::segment_path(self.folder, base);
-                fs::rename(&path, &named).await.map_err(io_error(&path, "giving the segment its name"))?;
-                self.sync_folder().await?;
-                bases.push(base);
-            }
+            let Some(base) = self.first_offset(&path, after).await? else { return Ok(Some(path)) };
+            let named = files::segment_path(self.folder, base);
+            fs::rename(&path, &named).await.map_err(io_error(&path, "giving the segment its name"))?;
+            self.sync_folder().await?;
+            bases.push(base);
         }
         if let [.., _, base] = bases[..] {
             let path = files::segment_path(self.folder, base);
-            if self.first_offset_or_remove(&path, base).await?.is_none() {
+            let is_recorded = self.known.record.is_some_and(|record| record.segment_base == base);
+            if !is_recorded && self.first_offset(&path, base).await?.is_none() {
                 bases.pop();
+                return Ok(Some(path));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Offset of the first batch in a segment; without a good one, the file is removed unless that would hide damage.
-    async fn first_offset_or_remove(&self, path: &Path, expected: i64) -> Result<Option<i64>, OpenError> {
+    /// Offset of the first batch in a segment, if that is good.
+    async fn first_offset(&self, path: &Path, expected: i64) -> Result<Option<i64>, OpenError> {
         let (file, file_bytes) = self.open(path).await?;
         let first = scan::good_at(&file, 0, file_bytes, expected).await.map_err(io_error(path, "reading"))?;
-        if let Some(first) = first {
-            return Ok(Some(first.base_offset));
-        }
-        let source = Source { path, file: &file, file_bytes, start: 0, expected };
+        Ok(first.map(|first| first.base_offset))
+    }
+
+    /// Removes a newest segment without a good first batch, unless that would hide damage. The log before it ends at `end_offset`.
+    async fn remove_doubtful(&self, path: Option<&Path>, end_offset: i64) -> Result<(), OpenError> {
+        let Some(path) = path else { return Ok(()) };
+        let (file, file_bytes) = self.open(path).await?;
+        let source = Source { path, file: &file, file_bytes, start: 0, expected: end_offset };
         if !source.rest_is_zero().await? {
-            let scanner = Scanner::new(0, expected, expected, file_bytes);
+            let scanner = Scanner::new(0, end_offset, end_offset, file_bytes);
             let scanned = scan::scan(&file, scanner, &mut |_| {}).await.map_err(io_error(path, "reading"))?;
             if let Some(bad) = scanned.bad {
                 self.judge(&source, &bad).await?;
             }
         }
         fs::remove_file(path).await.map_err(io_error(path, "removing the empty segment"))?;
-        self.sync_folder().await?;
-        Ok(None)
+        self.sync_folder().await
     }
 
     async fn sync_folder(&self) -> Result<(), OpenError> {

@@ -197,9 +197,9 @@ impl LogState {
         self.unflushed_bytes - self.flushable_bytes
     }
 
-    /// A batch of `bytes` is about to be appended: says whether it goes to the journal.
-    pub fn takes_journal(&mut self, bytes: usize) -> bool {
-        self.direct |= bytes > ENTRY_BYTES_MAX || self.unstable_bytes() as usize + bytes > DIRECT_BYTES;
+    /// A batch of `bytes` is about to be appended: says whether it goes to the journal, which takes up to `journal_bytes_max`.
+    pub fn takes_journal(&mut self, bytes: usize, journal_bytes_max: usize) -> bool {
+        self.direct |= bytes > journal_bytes_max || self.unstable_bytes() as usize + bytes > DIRECT_BYTES;
         !self.direct
     }
 
@@ -513,7 +513,7 @@ mod tests {
         let mut state = log(1 << 30);
         let bytes = Bytes::from(vec![7; 1000]);
         for offset in 0..3 {
-            assert!(state.takes_journal(1000));
+            assert!(state.takes_journal(1000, ENTRY_BYTES_MAX));
             let batch =
                 AppendBatch { bytes: bytes.clone(), base_offset: offset, last_offset: offset, max_timestamp: -1 };
             state.append(batch);
@@ -531,19 +531,19 @@ mod tests {
     #[test]
     fn a_log_with_much_pending_passes_the_journal_until_all_is_stable() {
         let mut state = log(1 << 30);
-        assert!(state.takes_journal(1000));
+        assert!(state.takes_journal(1000, ENTRY_BYTES_MAX));
         append(&mut state, 1000);
         state.direct = false;
-        assert!(!state.takes_journal(DIRECT_BYTES));
+        assert!(!state.takes_journal(DIRECT_BYTES, ENTRY_BYTES_MAX));
         append(&mut state, DIRECT_BYTES);
-        assert!(!state.takes_journal(1), "also the small one behind it: the journal would have a hole");
+        assert!(!state.takes_journal(1, ENTRY_BYTES_MAX), "also the small one behind it: the journal would have a hole");
         append(&mut state, 1);
         assert!(state.is_flush_due());
         assert!(state.journaled(1, 1000), "was under way before");
         write(&mut state);
         assert_eq!((state.stable_offset, state.synced_offset, state.direct), (3, 3, false));
         assert_eq!((state.flushable_bytes, state.unflushed_bytes), (0, 0));
-        assert!(state.takes_journal(1000));
+        assert!(state.takes_journal(1000, ENTRY_BYTES_MAX));
     }
 
     /// An evicted batch that is not on disk would be gone.

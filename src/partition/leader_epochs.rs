@@ -60,6 +60,11 @@ impl LeaderEpochs {
         behind.checked_sub(1).map(|at| self.entries[at].epoch)
     }
 
+    /// Each epoch with its first offset.
+    pub fn iter(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.entries.iter().map(|entry| (entry.epoch, entry.start_offset))
+    }
+
     /// Where the latest epoch began.
     pub fn latest_start(&self) -> Option<i64> {
         self.entries.last().map(|latest| latest.start_offset)

@@ -14,6 +14,7 @@ mod open_transactions;
 mod partition;
 mod prepare;
 mod producer_state;
+mod snapshot;
 #[cfg(test)]
 mod test_kit;
 

@@ -5,7 +5,7 @@
 use ringlane_protocol::records::BatchHeader;
 use std::collections::BTreeMap;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct OpenTransactions {
     /// First offset by producer id.
     by_producer: BTreeMap<i64, i64>,
@@ -20,8 +20,17 @@ impl OpenTransactions {
         if batch.is_control() {
             self.by_producer.remove(&batch.producer_id);
         } else {
-            self.by_producer.entry(batch.producer_id).or_insert(batch.base_offset);
+            self.open(batch.producer_id, batch.base_offset);
         }
+    }
+
+    pub fn open(&mut self, producer_id: i64, first_offset: i64) {
+        self.by_producer.entry(producer_id).or_insert(first_offset);
+    }
+
+    /// Producer ids and first offsets.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.by_producer.iter().map(|(producer_id, first_offset)| (*producer_id, *first_offset))
     }
 
     pub fn is_open(&self, producer_id: i64) -> bool {

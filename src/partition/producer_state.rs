@@ -50,6 +50,15 @@ pub(crate) struct Appended {
     pub max_timestamp: i64,
 }
 
+/// A producer as a checkpoint stores it, its batches oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptProducer {
+    pub producer_id: i64,
+    pub epoch: i16,
+    pub active_ms: i64,
+    pub batches: Vec<KeptBatch>,
+}
+
 impl ProducerTable {
     pub fn new(producers_max: usize) -> ProducerTable {
         // Grown once, as untouched address space, so that no append ever pays for a growth.
@@ -76,16 +85,41 @@ impl ProducerTable {
             producer.note(batch, now_ms);
             return;
         }
-        if self.producers.len() >= self.producers_max {
-            self.forget_least_active();
-        }
         let mut producer =
             Producer { epoch: NO_PRODUCER_EPOCH, batches: Batches::default(), active_ms: now_ms, touched: false };
         producer.note(batch, now_ms);
         // A first batch is no activity yet: who never sends a second one goes first.
         producer.touched = false;
-        self.producers.insert(key, producer);
-        self.clock.push_back(key);
+        self.insert(key, producer);
+    }
+
+    /// Takes a producer back that a checkpoint stored.
+    pub fn restore(&mut self, partition: PartitionNumber, kept: KeptProducer) {
+        let mut batches = Batches::default();
+        kept.batches.into_iter().for_each(|batch| batches.push(batch));
+        let producer = Producer { epoch: kept.epoch, batches, active_ms: kept.active_ms, touched: false };
+        self.insert((partition, kept.producer_id), producer);
+    }
+
+    /// The producers of one partition, for a checkpoint.
+    pub fn kept_of(&self, partition: PartitionNumber) -> Vec<KeptProducer> {
+        let of_partition = self.producers.range((partition, i64::MIN)..=(partition, i64::MAX));
+        let keep = |((_, producer_id), producer): (&Key, &Producer)| KeptProducer {
+            producer_id: *producer_id,
+            epoch: producer.epoch,
+            active_ms: producer.active_ms,
+            batches: producer.batches.oldest_first(),
+        };
+        of_partition.map(keep).collect()
+    }
+
+    fn insert(&mut self, key: Key, producer: Producer) {
+        if self.producers.len() >= self.producers_max {
+            self.forget_least_active();
+        }
+        if self.producers.insert(key, producer).is_none() {
+            self.clock.push_back(key);
+        }
     }
 
     /// Forgets whom nobody heard of for `expiration_ms` among the next `count` producers, so that the caller can do it in slices.
@@ -157,7 +191,7 @@ impl Producer {
         }
         // Markers carry no sequence: they only tell the epoch.
         if batch.base_sequence != NO_SEQUENCE {
-            self.batches.push(Kept {
+            self.batches.push(KeptBatch {
                 last_sequence: batch.last_sequence(),
                 offset_delta: batch.last_offset_delta,
                 last_offset: batch.last_offset(),
@@ -172,31 +206,36 @@ impl Producer {
 /// The last batches of one producer and epoch, in place: a producer costs one allocation-free entry.
 #[derive(Default)]
 struct Batches {
-    kept: [Kept; BATCHES_KEPT],
+    kept: [KeptBatch; BATCHES_KEPT],
     count: u8,
     /// Where the next one goes.
     next: u8,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Kept {
-    last_sequence: i32,
-    offset_delta: i32,
-    last_offset: i64,
-    max_timestamp: i64,
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct KeptBatch {
+    pub last_sequence: i32,
+    pub offset_delta: i32,
+    pub last_offset: i64,
+    pub max_timestamp: i64,
 }
 
-impl Kept {
+impl KeptBatch {
     fn first_sequence(&self) -> i32 {
         sequence_after(self.last_sequence, -self.offset_delta)
     }
 }
 
 impl Batches {
-    fn push(&mut self, batch: Kept) {
+    fn push(&mut self, batch: KeptBatch) {
         self.kept[usize::from(self.next)] = batch;
         self.next = (self.next + 1) % BATCHES_KEPT as u8;
         self.count = (self.count + 1).min(BATCHES_KEPT as u8);
+    }
+
+    fn oldest_first(&self) -> Vec<KeptBatch> {
+        let (count, kept) = (usize::from(self.count), BATCHES_KEPT);
+        (0..count).map(|n| self.kept[(usize::from(self.next) + kept - count + n) % kept]).collect()
     }
 
     fn find(&self, first: i32, last: i32) -> Option<Appended> {

@@ -123,8 +123,12 @@ impl Journal {
         Ok(())
     }
 
+    /// Largest batch that it takes.
+    pub fn entry_bytes_max(&self) -> usize {
+        ENTRY_BYTES_MAX.min(self.options.file_bytes as usize / 4)
+    }
+
     pub fn push(&self, entry: Entry) {
-        debug_assert!(entry.bytes.len() <= ENTRY_BYTES_MAX);
         self.pushed.set(self.pushed.get() + 1);
         let mut pending = self.pending.borrow_mut();
         let was_empty = pending.is_empty();

@@ -205,10 +205,13 @@ async fn later_write(
 impl Source {
     /// Up to `bytes` from `position` on.
     async fn read(&self, position: u64, bytes: usize) -> Result<Buffer, OpenError> {
-        let bytes = bytes.min(self.bytes.saturating_sub(position) as usize).next_multiple_of(BLOCK_BYTES);
+        if position >= self.bytes {
+            return Ok(Buffer::take(0));
+        }
+        let bytes = bytes.min((self.bytes - position) as usize).next_multiple_of(BLOCK_BYTES);
         let (read, mut window) = self.file.read_at(Buffer::take(bytes), position).await;
         let read = read.map_err(io_error(&self.path, "reading the journal"))?;
-        window.truncate(read.min((self.bytes - position.min(self.bytes)) as usize));
+        window.truncate(read.min((self.bytes - position) as usize));
         Ok(window)
     }
 }

@@ -38,7 +38,9 @@ fn batch(base_offset: i64) -> AppendBatch {
 struct Found(Vec<BatchHeader>);
 
 impl Visitor for Found {
-    fn state(&mut self, _: &[u8]) {}
+    fn state(&mut self, _: &[u8]) -> bool {
+        false
+    }
     fn batch(&mut self, header: &BatchHeader) {
         self.0.push(*header);
     }

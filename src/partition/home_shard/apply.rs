@@ -8,7 +8,9 @@ use crate::message::TopicPartition;
 use crate::open_transactions::OpenTransactions;
 use crate::partition::Partition;
 use crate::producer_state::PartitionNumber;
-use ringlane_log::{Log, LogId, OpenError};
+use crate::snapshot::{self, Snapshot};
+use bytes::Bytes;
+use ringlane_log::{Log, LogId, LogKey, OpenError, Visitor};
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::BatchHeader;
 use ringlane_runtime::wall_clock_ms;
@@ -51,26 +53,32 @@ impl Inner {
     async fn open(&self, spec: PartitionSpec) -> Result<Partition, ApplyError> {
         let number = self.state.borrow_mut().new_partition_number();
         let id = LogId { topic: spec.topic.to_string(), topic_id: spec.at.topic_id, partition: spec.at.partition };
-        let mut scanned = LeaderEpochs::default();
-        let mut transactions = OpenTransactions::default();
-        let now_ms = wall_clock_ms();
-        let mut visit = |batch: &BatchHeader| {
-            scanned.assign(batch.leader_epoch, batch.base_offset);
-            transactions.note(batch);
-            if batch.has_producer() {
-                self.state.borrow_mut().producers.note(number, batch, batch.max_timestamp.min(now_ms));
-            }
+        let mut rebuilt = Rebuilt {
+            shard: self,
+            number,
+            now_ms: wall_clock_ms(),
+            epochs: LeaderEpochs::default(),
+            transactions: OpenTransactions::default(),
         };
-        let log = match self.logs.open(id, spec.log, &mut visit).await {
+        let log = match self.logs.open(id, spec.log, spec.is_new, &mut rebuilt).await {
             Ok(log) => log,
             Err(source) => {
                 self.state.borrow_mut().producers.forget_partition(number);
                 return Err(ApplyError::Open { topic: spec.topic, partition: spec.at.partition, source });
             }
         };
+        let Rebuilt { epochs, transactions, .. } = rebuilt;
         let checkpoint = read_checkpoint(&log).await;
-        let epochs = LeaderEpochs::merged(checkpoint, scanned, log.end_offset());
+        let epochs = LeaderEpochs::merged(checkpoint, epochs, log.end_offset());
         Ok(partition(spec, number, log, epochs, transactions))
+    }
+
+    /// What a checkpoint of the log stores of its partition. `None`: the log is not in use yet.
+    pub(super) fn state_of(&self, log: LogKey) -> Option<Bytes> {
+        let state = self.state.borrow();
+        let partition = state.by_log.get(&log).and_then(|at| state.partitions.get(at))?;
+        let producers = state.producers.kept_of(partition.number);
+        Some(snapshot::encode(&partition.epochs, &partition.transactions, producers.iter()))
     }
 
     fn take_in(&self, partition: Partition) {
@@ -141,6 +149,34 @@ impl Inner {
         let waiters = partition.take_waiters();
         let done = waiters.into_iter().filter_map(|w| state.produces.complete(w, ErrorCode::UnknownTopicOrPartition));
         Some((partition.log, done.collect()))
+    }
+}
+
+/// What the log tells of its partition as it opens.
+struct Rebuilt<'a> {
+    shard: &'a Inner,
+    number: PartitionNumber,
+    now_ms: i64,
+    epochs: LeaderEpochs,
+    transactions: OpenTransactions,
+}
+
+impl Visitor for Rebuilt<'_> {
+    fn state(&mut self, state: &[u8]) -> bool {
+        let Some(Snapshot { epochs, transactions, producers }) = snapshot::decode(state) else { return false };
+        (self.epochs, self.transactions) = (epochs, transactions);
+        let table = &mut self.shard.state.borrow_mut().producers;
+        producers.into_iter().for_each(|producer| table.restore(self.number, producer));
+        true
+    }
+
+    fn batch(&mut self, batch: &BatchHeader) {
+        self.epochs.assign(batch.leader_epoch, batch.base_offset);
+        self.transactions.note(batch);
+        if batch.has_producer() {
+            let table = &mut self.shard.state.borrow_mut().producers;
+            table.note(self.number, batch, batch.max_timestamp.min(self.now_ms));
+        }
     }
 }
 

@@ -65,6 +65,8 @@ pub struct PartitionSpec {
     pub isr_count: usize,
     pub config: Arc<TopicConfig>,
     pub log: LogOptions,
+    /// Created since the broker started: it has no data anywhere yet.
+    pub is_new: bool,
 }
 
 /// Cheap to clone; one per shard. Every call comes from a task of the shard it was made on.
@@ -111,17 +113,18 @@ impl HomeShard {
             next_partition: 0,
             is_closed: false,
         };
-        HomeShard {
-            inner: Rc::new(Inner {
-                broker_id,
-                logs,
-                metrics,
-                producer_id_expiration_ms,
-                unstable_bytes_max,
-                produce_waits: Event::default(),
-                state: RefCell::new(state),
-            }),
-        }
+        let inner = Rc::new(Inner {
+            broker_id,
+            logs,
+            metrics,
+            producer_id_expiration_ms,
+            unstable_bytes_max,
+            produce_waits: Event::default(),
+            state: RefCell::new(state),
+        });
+        let shard = Rc::downgrade(&inner);
+        inner.logs.keep_states(Rc::new(move |log| shard.upgrade().and_then(|shard| shard.state_of(log))));
+        HomeShard { inner }
     }
 
     /// Lets a waiting read answer now with what there is: another shard of the same fetch has enough.

@@ -161,7 +161,7 @@ fn a_failed_log_refuses_appends_and_still_serves_reads() {
     on_one_shard(8, |home| async move {
         home.append(batch_of(2)).await;
         for kind in [IoKind::Write, IoKind::Sync] {
-            home.fault(IoFault { kind, path_contains: ".log".into(), probability: 1.0 });
+            home.fault(IoFault { kind, path_contains: ".journal".into(), probability: 1.0 });
         }
         let failed = home.start_append(Acks::All, 10_000, batch_of(1)).await;
         assert_eq!(failed.error(), ErrorCode::KafkaStorageError);

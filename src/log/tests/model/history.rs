@@ -33,6 +33,7 @@ pub struct History {
     reported: VecDeque<(Instant, i64)>,
     /// Where the log ends when the truncation under way is done.
     truncating_to: Option<i64>,
+    found: bool,
     open: bool,
     story: Vec<String>,
 }
@@ -61,6 +62,7 @@ impl History {
             mode: StableMode::Durable,
             reported: VecDeque::new(),
             truncating_to: None,
+            found: false,
             open: false,
             story: Vec::new(),
         }
@@ -68,7 +70,7 @@ impl History {
 
     pub fn begin_life(&mut self, mode: StableMode, what: String) {
         self.story.push(format!("life {what} {mode:?}, {} batches", self.batches.len()));
-        (self.open, self.truncating_to, self.mode) = (false, None, mode);
+        (self.found, self.open, self.truncating_to, self.mode) = (false, false, None, mode);
         self.reported.clear();
     }
 
@@ -96,6 +98,16 @@ impl History {
         let count = u64::from_be_bytes(state.try_into().expect("is what `state` gave")) as usize;
         assert!(count <= self.batches.len(), "a state of more batches than there ever were");
         self.batches[..count].iter().map(|batch| BatchHeader::parse(&batch.bytes).expect("was appended")).collect()
+    }
+
+    /// What the log holds is known.
+    pub fn was_found(&self) -> bool {
+        self.found
+    }
+
+    /// The log takes appends.
+    pub fn is_ready(&mut self) {
+        self.open = true;
     }
 
     pub fn is_open(&self) -> bool {
@@ -126,7 +138,7 @@ impl History {
         self.batches.truncate(count);
         let end = self.end_offset();
         assert!(end >= self.must_survive, "seed {}: lost: the log ends at {end}\n{self}", self.seed);
-        (self.stable, self.durable, self.open) = (end, end, true);
+        (self.stable, self.durable, self.found) = (end, end, true);
     }
 
     /// From now on batches that end at `offset` or later may be gone.

@@ -62,7 +62,7 @@ pub async fn live(history: Rc<RefCell<History>>, life: Life) {
     });
     if life.keeps_states {
         let of = history.clone();
-        logs.keep_states(Rc::new(move |_| of.borrow().is_open().then(|| of.borrow().state())));
+        logs.keep_states(Rc::new(move |_| of.borrow().was_found().then(|| of.borrow().state())));
     }
     let log = match open(&history, &logs, life.options).await {
         Ok(log) => log,
@@ -70,6 +70,7 @@ pub async fn live(history: Rc<RefCell<History>>, life: Life) {
     };
     logs.begin().await.expect("the journal begins");
     logs.end_recovery(1).await;
+    history.borrow_mut().is_ready();
     let listening = spawn("listen", listen(history.clone(), logs.clone()));
     let mut truncates = Vec::new();
     for _ in 0..life.operations {
@@ -104,9 +105,10 @@ struct Found<'a> {
 }
 
 impl Visitor for Found<'_> {
-    fn state(&mut self, state: &[u8]) {
+    fn state(&mut self, state: &[u8]) -> bool {
         assert!(self.headers.is_empty(), "the state comes first");
         self.headers = self.history.borrow().headers_of(state);
+        true
     }
     fn batch(&mut self, header: &BatchHeader) {
         self.headers.push(*header);

@@ -5,7 +5,7 @@ mod story;
 pub use story::{Story, random_life};
 
 use bytes::Bytes;
-use ringlane_log::{LogOptions, ShardLogs, ShardLogsOptions};
+use ringlane_log::{LogOptions, Recovered, ShardLogs, ShardLogsOptions, VolumeOptions};
 use ringlane_metrics::ShardMetrics;
 use ringlane_partition::{
     Acks, AppendEntry, AppendReply, AppendRequest, AppendResult, EpochEndEntry, EpochEndRequest, HomeShard,
@@ -120,10 +120,15 @@ impl Home {
         let data_dir = Path::new("/data");
         fs::create_dir_all(data_dir).await.unwrap();
         let metrics = Rc::new(ShardMetrics::default());
-        let logs = ShardLogs::start(ShardLogsOptions::new(data_dir.into())).await.unwrap();
+        let volume = VolumeOptions { path: data_dir.into(), directory_id: [5; 16], stopped_clean: false };
+        let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
+        let logs = ShardLogs::start(ShardLogsOptions {
+            journal_file_bytes: 1 << 20,
+            ..ShardLogsOptions::new(vec![volume], recovered.into())
+        });
         let options = HomeShardOptions {
             unstable_bytes_max: UNSTABLE_BYTES_MAX,
-            ..HomeShardOptions::new(BROKER, logs, metrics.clone())
+            ..HomeShardOptions::new(BROKER, logs.clone(), metrics.clone())
         };
         let spec = PartitionSpec {
             at: AT,
@@ -134,9 +139,11 @@ impl Home {
             isr_count: 1,
             config: Arc::new(TopicConfig::default()),
             log: LogOptions::default(),
+            is_new: false,
         };
         let shard = HomeShard::new(options);
         shard.apply(spec.clone()).await.unwrap();
+        logs.begin().await.unwrap();
         Home { shard, metrics, commands, spec: Rc::new(RefCell::new(spec)), model_end: Rc::default() }
     }
 
