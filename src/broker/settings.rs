@@ -9,6 +9,9 @@ use ringlane_protocol::records;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Kafka's internal topics.
+const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
 /// What the connections of a shard ask for on every request.
 pub struct Settings {
     pub request_bytes_max: usize,
@@ -84,6 +87,8 @@ pub fn topic(config: &Config, image: &Image, name: &str) -> TopicSettings {
             segment_ms: topic.segment_ms,
             segment_index_bytes: topic.segment_index_bytes as u32,
             index_interval_bytes: topic.index_interval_bytes as u32,
+            // Committed offsets and ends of transactions are how the rest gets out of a full disk.
+            uses_reserve: INTERNAL_TOPICS.contains(&name),
         },
         segment_jitter_ms: topic.segment_jitter_ms,
     }

@@ -13,15 +13,14 @@ use crate::task::keep_running;
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ringlane_config::Config;
-use ringlane_log::{ShardLogs, ShardLogsOptions};
+use ringlane_log::{Recovered, ShardLogs, ShardLogsOptions, VolumeOptions};
 use ringlane_metadata::{ControllerReply, ControllerRequest, Image, Partition, Refused, Topic};
 use ringlane_metrics::{ShardMetrics, Snapshot};
 use ringlane_partition::{HomeShard, HomeShardOptions, PartitionSpec, ReadTicket, TopicConfig, TopicPartition};
 use ringlane_protocol::{ErrorCode, TopicId, Writer};
-use ringlane_runtime::{Budget, Event, MeshEnd, Permit, ShardId, Task, counters, shard, shard_count};
+use ringlane_runtime::{BLOCK_BYTES, Budget, Event, MeshEnd, Permit, ShardId, Task, counters, shard, shard_count};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +31,8 @@ pub const CONTROLLER_SHARD: ShardId = ShardId(0);
 const PARKED_READS_PER_LANE: usize = CREDITS_PER_LANE / 2;
 /// Logs that a shard opens at the same time.
 const OPENS_IN_FLIGHT: usize = 16;
+/// Files of a journal: while one is written, the others wait for their checkpoint.
+const JOURNAL_FILES: usize = 8;
 /// How long an orderly stop waits for answers under way.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 /// A response up to this size is copied out of the shard's scratch memory, a larger one takes the memory with it.
@@ -43,8 +44,14 @@ pub type Lanes = MeshEnd<ShardRequest, ShardReply>;
 #[derive(Clone)]
 pub struct Opening {
     pub identity: Identity,
-    pub data_dir: PathBuf,
-    pub stopped_clean: bool,
+    pub volumes: Vec<VolumeOptions>,
+    pub recovered: Arc<Recovered>,
+}
+
+/// Reads this shard's part of the journals that there are, also of those that shards had which are no more.
+pub async fn scan_journals(volumes: &[VolumeOptions]) -> Recovered {
+    let (own, shards) = (shard().0, shard_count() as u16);
+    Recovered::scan(volumes, |journal| journal % shards == own).await
 }
 
 /// One shard of the broker.
@@ -76,6 +83,8 @@ pub struct Shard {
     /// On shard 0 only.
     controller: Option<MetaNode>,
     scratch: RefCell<Vec<u8>>,
+    /// What is created from now on has no data anywhere yet.
+    has_begun: Cell<bool>,
 }
 
 /// The shard's own handle on the image that all shards share: a request counts its users here, not on a cache line of every core.
@@ -99,24 +108,26 @@ pub struct Node {
 
 impl Shard {
     /// Starts the shard's logs. Tasks start with [`Shard::start`].
-    pub async fn open(
+    pub fn open(
         config: Arc<Config>,
         mesh: Lanes,
         counts: ConnectionCounts,
         opening: Opening,
         controller: Option<MetaNode>,
-    ) -> Result<Rc<Shard>, String> {
+    ) -> Rc<Shard> {
         let (id, shards) = (shard(), shard_count());
         let metrics = Rc::new(ShardMetrics::default());
         let broker = &config.broker;
+        let journal_file_bytes = broker.io_journal_bytes / JOURNAL_FILES;
         let logs_options = ShardLogsOptions {
-            stopped_clean: opening.stopped_clean,
+            journal_file_bytes: journal_file_bytes.next_multiple_of(BLOCK_BYTES) as u64,
+            journal_files_max: JOURNAL_FILES,
             tail_cache_bytes: broker.tail_bytes_per_shard(),
             read_bytes_in_flight: broker.read_bytes_per_shard(),
             metrics: metrics.clone(),
-            ..ShardLogsOptions::new(opening.data_dir)
+            ..ShardLogsOptions::new(opening.volumes, opening.recovered)
         };
-        let logs = ShardLogs::start(logs_options).await.map_err(|error| error.to_string())?;
+        let logs = ShardLogs::start(logs_options);
         let home = HomeShard::new(HomeShardOptions {
             producer_id_expiration_ms: broker.producer_id_expiration_ms,
             producers_max: broker.shard_producers_max,
@@ -125,7 +136,7 @@ impl Shard {
             ..HomeShardOptions::new(opening.identity.node_id, logs.clone(), metrics.clone())
         });
         let sessions_max = broker.max_incremental_fetch_session_cache_slots.div_ceil(shards);
-        Ok(Rc::new(Shard {
+        Rc::new(Shard {
             id,
             settings: Settings::of(&config),
             identity: opening.identity,
@@ -148,8 +159,19 @@ impl Shard {
             topics: RefCell::default(),
             controller,
             scratch: RefCell::default(),
+            has_begun: Cell::new(false),
             config,
-        }))
+        })
+    }
+
+    /// All that the metadata had at the start is open, on all shards: the journals of the last process are void, this shard's begins.
+    pub async fn begin(&self) -> Result<(), String> {
+        self.has_begun.set(true);
+        self.logs.begin().await.map_err(|failed| failed.to_string())
+    }
+
+    pub async fn end_recovery(&self) {
+        self.logs.end_recovery(shard_count()).await;
     }
 
     /// The tasks that run for as long as the shard: they end when these are dropped.
@@ -266,6 +288,7 @@ impl Shard {
             isr_count: partition.isr.len(),
             config: settings.partition.clone(),
             log: settings.log_of(at),
+            is_new: self.has_begun.get(),
         };
         self.partitions_at_home(topic).map(spec).collect()
     }

@@ -26,10 +26,12 @@ table! {
         "Whether topics can be deleted.";
     fetch_max_bytes: usize = "fetch.max.bytes", Int, Some("57671680"), Range(1024, INT_MAX), Medium, Restart, &[],
         "Most bytes in one fetch response, whatever the client asks for; the first batch is sent whole even if it is larger.";
+    io_journal_bytes: usize = "io.journal.bytes", Long, Some("536870912"), Range(4 << 20, LONG_MAX), Medium, Restart, &[],
+        "Largest size of a shard's journal in each data directory. It grows to this only when the disk is slow to take the segments; an ack waits for the journal only.";
     listeners: Vec<Endpoint> = "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High, Restart, &[],
         "Addresses to listen on: NAME://HOST:PORT,... An empty host is every address. Kafka's default is every address; without authentication ours is this machine only.";
     log_dirs: Vec<String> = "log.dirs", List, Some("data"), Any, High, Restart, &[],
-        "Directory of the data (log.dir is the same key). One directory; created when missing.";
+        "Directories of the data (log.dir is the same key), created when missing. The first one also holds the metadata. A new partition goes where there are fewest; a directory that fails takes its partitions out of service and no others.";
     max_connections: usize = "max.connections", Int, Some("100000"), Range(0, INT_MAX), Medium, Restart, &[],
         "Most connections at a time; when reached, no more are accepted until one closes. Kafka has no limit.";
     max_connections_per_ip: usize = "max.connections.per.ip", Int, Some("2147483647"), Range(0, INT_MAX), Medium, Restart, &[],

@@ -196,8 +196,13 @@ fn check_together(broker: &BrokerConfig) -> Vec<ConfigError> {
             no(format!("advertised.listeners names {}, which listeners does not have", advertised.name));
         }
     }
-    if broker.log_dirs.len() != 1 {
-        no(format!("log.dirs has {} directories: give one", broker.log_dirs.len()));
+    for (index, dir) in broker.log_dirs.iter().enumerate() {
+        if broker.log_dirs[..index].contains(dir) {
+            no(format!("log.dirs names {dir} twice"));
+        }
+    }
+    if broker.log_dirs.is_empty() {
+        no("log.dirs is empty: give at least one directory".to_owned());
     }
     wrong
 }

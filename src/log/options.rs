@@ -57,6 +57,14 @@ pub struct VolumeOptions {
     pub directory_id: [u8; 16],
     /// What [`crate::DataDir::stopped_clean`] said.
     pub stopped_clean: bool,
+    /// Why it cannot be used, if so: what lies in it is offline.
+    pub out_of_service: Option<String>,
+}
+
+impl VolumeOptions {
+    pub fn new(path: PathBuf, directory_id: [u8; 16], stopped_clean: bool) -> VolumeOptions {
+        VolumeOptions { path, directory_id, stopped_clean, out_of_service: None }
+    }
 }
 
 /// Settings of all logs of one shard.

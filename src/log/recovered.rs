@@ -37,10 +37,14 @@ impl Recovered {
     pub async fn scan(volumes: &[VolumeOptions], is_mine: impl Fn(u16) -> bool) -> Recovered {
         let mut recovered = Recovered::default();
         for volume in volumes {
-            let scanned = scan_volume(volume, &is_mine).await.unwrap_or_else(|error| {
-                tracing::error!(%error, directory = %volume.path.display(), "data directory out of service");
-                RecoveredVolume { broken: Some(error.to_string()), ..RecoveredVolume::default() }
-            });
+            let broken = |reason| RecoveredVolume { broken: Some(reason), ..RecoveredVolume::default() };
+            let scanned = match &volume.out_of_service {
+                Some(reason) => broken(reason.clone()),
+                None => scan_volume(volume, &is_mine).await.unwrap_or_else(|error| {
+                    tracing::error!(%error, directory = %volume.path.display(), "data directory out of service");
+                    broken(error.to_string())
+                }),
+            };
             recovered.volumes.insert(volume.path.clone(), scanned);
         }
         recovered

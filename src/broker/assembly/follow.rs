@@ -2,7 +2,7 @@
 
 use crate::mesh::{ShardReply, ShardRequest};
 use crate::net::ConnectionCounts;
-use crate::shard::{Lanes, Shard};
+use crate::shard::{self, Lanes, Shard};
 use ringlane_config::Config;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,14 +21,13 @@ async fn open(config: Arc<Config>, mesh: &Lanes, counts: ConnectionCounts) -> Op
     loop {
         let incoming = mesh.next().await;
         match incoming.request {
+            ShardRequest::Scan(volumes) => {
+                incoming.reply.send(ShardReply::Scanned(shard::scan_journals(&volumes).await));
+            }
             ShardRequest::Open(opening) => {
-                match Shard::open(config.clone(), mesh.clone(), counts.clone(), opening, None).await {
-                    Ok(shard) => {
-                        incoming.reply.send(ShardReply::Done);
-                        return Some(shard);
-                    }
-                    Err(message) => incoming.reply.send(ShardReply::Failed(message)),
-                }
+                let shard = Shard::open(config, mesh.clone(), counts, opening, None);
+                incoming.reply.send(ShardReply::Done);
+                return Some(shard);
             }
             ShardRequest::Stop => {
                 incoming.reply.send(ShardReply::Done);

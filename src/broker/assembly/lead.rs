@@ -3,19 +3,20 @@
 //! Start: data directory, metadata, logs of all shards, the recovered image everywhere, listeners bound, registration, accept. Stop, backwards:
 //! no more connections, every shard finishes and closes its logs, the metadata closes, the marker of an orderly stop.
 
+use super::directories::Directories;
 use super::report;
 use super::{Serving, StartError};
 use crate::mesh::{ShardReply, ShardRequest};
 use crate::net::{Accepted, Acceptor, ConnectionCounts};
 use crate::quorum::{MetaNode, MetaOptions, Publications};
 use crate::settings;
-use crate::shard::{Lanes, Opening, Shard};
+use crate::shard::{self, Lanes, Opening, Shard};
 use futures::future::{Either, select};
 use ringlane_config::Config;
-use ringlane_log::DataDir;
+use ringlane_log::{Recovered, VolumeOptions};
 use ringlane_metadata::controller::RegisterBroker;
 use ringlane_metadata::{BrokerId, ControllerReply, ControllerRequest, Endpoint, Refused, Uuid, controller};
-use ringlane_runtime::{ShardId, Signal, Task, next_signal, random_bytes, resolve, shard_count, spawn};
+use ringlane_runtime::{ShardId, Signal, Task, next_signal, now, random_bytes, resolve, shard_count, spawn};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -29,7 +30,7 @@ const PLAINTEXT: i16 = 0;
 struct Broker {
     shard: Rc<Shard>,
     metadata: MetaNode,
-    data_dir: DataDir,
+    directories: Directories,
     acceptors: Vec<Rc<Acceptor>>,
     /// One per acceptor.
     accepting: Vec<Task<()>>,
@@ -60,23 +61,51 @@ pub async fn run(
 }
 
 async fn start(config: Arc<Config>, mesh: Lanes, counts: ConnectionCounts) -> Result<Broker, String> {
-    let path = PathBuf::from(config.broker.log_dirs.first().map_or("data", String::as_str));
-    let data_dir = DataDir::open(&path).await.map_err(|error| error.to_string())?;
-    let metadata = MetaNode::start(meta_options(&config, path.clone())).await.map_err(|error| error.to_string())?;
-    let opening =
-        Opening { identity: metadata.identity().clone(), data_dir: path, stopped_clean: data_dir.stopped_clean() };
-    let shard = Shard::open(config.clone(), mesh, counts, opening.clone(), Some(metadata.clone())).await?;
+    let directories = Directories::open(&config).await?;
+    let options = meta_options(&config, directories.first());
+    let metadata = MetaNode::start(options).await.map_err(|error| error.to_string())?;
+    let identity = metadata.identity().clone();
+    let volumes = directories.identify(&identity).await?;
+    let recovered = Arc::new(scan_journals(&mesh, &volumes).await?);
+    let journal_bytes = recovered.journal_bytes();
+    let opening = Opening { identity, volumes: volumes.clone(), recovered };
+    let shard = Shard::open(config.clone(), mesh, counts, opening.clone(), Some(metadata.clone()));
     let mut tasks = shard.start();
     on_others(&shard, || ShardRequest::Open(opening.clone())).await?;
 
+    let began = now();
     let mut publications = metadata.publications();
     let recovered = publications.next().await;
-    on_all(&shard, || ShardRequest::Publish(recovered.clone())).await?;
+    let topics = recovered.image.topics().count();
+    if let Err(message) = on_all(&shard, || ShardRequest::Publish(recovered.clone())).await {
+        tracing::error!("not all partitions are in service: {message}");
+    }
+    on_all(&shard, || ShardRequest::Begin).await?;
+    on_all(&shard, || ShardRequest::EndRecovery).await?;
+    tracing::info!(topics, journal_bytes, ms = began.elapsed().as_millis() as u64, "logs open");
     tasks.push(spawn("publish", publish(shard.clone(), publications)));
 
     let acceptors = bind(&config).await?;
-    register(&metadata, &config, &acceptors).await?;
-    Ok(Broker { shard, metadata, data_dir, acceptors, accepting: Vec::new(), tasks })
+    let directory_ids = volumes.iter().filter(|volume| volume.out_of_service.is_none());
+    let directory_ids = directory_ids.map(|volume| Uuid(volume.directory_id)).collect();
+    register(&metadata, &config, &acceptors, directory_ids).await?;
+    Ok(Broker { shard, metadata, directories, acceptors, accepting: Vec::new(), tasks })
+}
+
+/// What the journals of all directories hold; each shard reads a part.
+async fn scan_journals(mesh: &Lanes, volumes: &[VolumeOptions]) -> Result<Recovered, String> {
+    let mut calls = Vec::new();
+    for to in 1..shard_count() {
+        calls.push(mesh.credit(ShardId(to as u16)).await.send(ShardRequest::Scan(volumes.to_vec())));
+    }
+    let mut recovered = shard::scan_journals(volumes).await;
+    for called in calls {
+        match called.await {
+            Some(ShardReply::Scanned(more)) => recovered.merge(more),
+            _ => return Err("a shard ended".into()),
+        }
+    }
+    Ok(recovered)
 }
 
 fn meta_options(config: &Config, data_dir: PathBuf) -> MetaOptions {
@@ -116,7 +145,12 @@ async fn listen_address(host: &str, port: u16) -> Result<SocketAddr, String> {
 }
 
 /// Tells the cluster that this broker is here and where, then that it may be used.
-async fn register(metadata: &MetaNode, config: &Config, acceptors: &[Rc<Acceptor>]) -> Result<(), String> {
+async fn register(
+    metadata: &MetaNode,
+    config: &Config,
+    acceptors: &[Rc<Acceptor>],
+    directories: Vec<Uuid>,
+) -> Result<(), String> {
     let identity = metadata.identity();
     let broker = identity.node_id;
     let registration = RegisterBroker {
@@ -125,7 +159,7 @@ async fn register(metadata: &MetaNode, config: &Config, acceptors: &[Rc<Acceptor
         endpoints: acceptors.iter().map(|acceptor| endpoint(config, acceptor)).collect(),
         features: controller::features::supported(),
         rack: config.broker.broker_rack.clone(),
-        directories: vec![identity.directory_id],
+        directories,
     };
     let epoch = match metadata.request(ControllerRequest::RegisterBroker(registration)).await {
         ControllerReply::RegisterBroker(Ok(registered)) => registered.epoch,
@@ -165,7 +199,7 @@ impl Broker {
         Serving {
             node_id: identity.node_id,
             cluster_id: identity.cluster_id.to_string(),
-            data_dir: self.data_dir.path().to_owned(),
+            data_dir: self.directories.first(),
             shards: shard_count(),
             listeners: listeners.collect(),
         }
@@ -209,14 +243,14 @@ impl Broker {
     }
 
     async fn stop(self) {
-        let Broker { shard, metadata, data_dir, acceptors, accepting, tasks } = self;
+        let Broker { shard, metadata, directories, acceptors, accepting, tasks } = self;
         drop((accepting, acceptors));
         let stopped = on_all(&shard, || ShardRequest::Stop).await;
         metadata.close().await;
         // Only now: until here other shards may have asked for the controller.
         drop(tasks);
         match stopped {
-            Ok(()) => match data_dir.close().await {
+            Ok(()) => match directories.close().await {
                 Ok(()) => tracing::info!("stopped"),
                 Err(error) => tracing::error!("stopped, but the next start will check all logs: {error}"),
             },

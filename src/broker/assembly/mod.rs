@@ -3,6 +3,7 @@
 //! `lead` is shard 0: data directory, metadata, listeners, signals, the order of start and stop. `follow` is every other shard: it opens when
 //! told, serves, and ends when told.
 
+mod directories;
 mod follow;
 mod lead;
 mod report;

@@ -4,6 +4,7 @@ use crate::net::Accepted;
 use crate::quorum::Publication;
 use crate::shard::Opening;
 use ringlane_metadata::{ControllerReply, ControllerRequest};
+use ringlane_log::{Recovered, VolumeOptions};
 use ringlane_metrics::Snapshot;
 use ringlane_partition::{
     AppendReply, AppendRequest, EpochEndReply, EpochEndRequest, OffsetsReply, OffsetsRequest, ReadReply, ReadRequest,
@@ -11,10 +12,16 @@ use ringlane_partition::{
 };
 
 pub enum ShardRequest {
+    /// Shard 0 to all, once, before `Open`: read your part of what the journals hold.
+    Scan(Vec<VolumeOptions>),
     /// Shard 0 to all, once, before anything else: start your logs.
     Open(Opening),
     /// Shard 0 to all: the metadata moved on.
     Publish(Publication),
+    /// Shard 0 to all, once, when all have opened what the metadata has: the old journals are void, yours begins.
+    Begin,
+    /// Shard 0 to all, once, when all have begun.
+    EndRecovery,
     /// Shard 0 to the shard that will serve it.
     Connection(Accepted),
     /// To a home shard, from the four APIs that touch records.
@@ -34,6 +41,7 @@ pub enum ShardRequest {
 
 pub enum ShardReply {
     Done,
+    Scanned(Recovered),
     /// The shard cannot go on; the message stands alone.
     Failed(String),
     Append(AppendReply),

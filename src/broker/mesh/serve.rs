@@ -75,6 +75,22 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
                 })
             });
         }
+        ShardRequest::Begin => {
+            let shard = shard.clone();
+            start("begin", async move {
+                reply.send(match shard.begin().await {
+                    Ok(()) => ShardReply::Done,
+                    Err(message) => ShardReply::Failed(message),
+                })
+            });
+        }
+        ShardRequest::EndRecovery => {
+            let shard = shard.clone();
+            start("end of recovery", async move {
+                shard.end_recovery().await;
+                reply.send(ShardReply::Done);
+            });
+        }
         ShardRequest::Controller(request) => {
             let shard = shard.clone();
             start("controller", async move { reply.send(ShardReply::Controller(shard.decide(request).await)) });
@@ -90,7 +106,7 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
                 shard.stopped.notify_all();
             });
         }
-        ShardRequest::Open(_) => {
+        ShardRequest::Open(_) | ShardRequest::Scan(_) => {
             tracing::error!(shard = shard.id.0, "asked to open twice");
             reply.send(ShardReply::Failed("the shard is open already".into()));
         }

@@ -48,6 +48,26 @@ impl Identity {
         identity.map(Some).map_err(|why| StartError(format!("{}: {why}", path.display())))
     }
 
+    /// The id of another data directory of this broker, which gets one when it is new.
+    pub async fn of_directory(&self, data_dir: &Path) -> Result<Uuid, StartError> {
+        let Some(found) = Identity::load(data_dir).await? else {
+            let identity = Identity { directory_id: random_uuid(), ..self.clone() };
+            identity.store(data_dir).await?;
+            return Ok(identity.directory_id);
+        };
+        if (found.node_id, &found.cluster_id) != (self.node_id, &self.cluster_id) {
+            return Err(StartError(format!(
+                "{} belongs to node {} of cluster {}, but the first of log.dirs to node {} of cluster {}: take it out of log.dirs",
+                data_dir.display(),
+                found.node_id,
+                found.cluster_id,
+                self.node_id,
+                self.cluster_id
+            )));
+        }
+        Ok(found.directory_id)
+    }
+
     pub(super) async fn store(&self, data_dir: &Path) -> Result<(), StartError> {
         let path = path(data_dir);
         let content = format!(

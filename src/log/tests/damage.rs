@@ -50,7 +50,7 @@ struct Opened {
 async fn open(topic_id: u8, options: LogOptions) -> Result<Opened, OpenError> {
     let data_dir = DataDir::open(Path::new("/data")).await?;
     let path = data_dir.path().to_owned();
-    let volume = VolumeOptions { path, directory_id: [5; 16], stopped_clean: data_dir.stopped_clean() };
+    let volume = VolumeOptions::new(path, [5; 16], data_dir.stopped_clean());
     let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
     let shard = ShardLogs::start(ShardLogsOptions {
         journal_file_bytes: JOURNAL_FILE_BYTES,

@@ -48,7 +48,7 @@ impl Visitor for Found {
 
 async fn open(data_dir: &DataDir) -> (ShardLogs, Log, Vec<BatchHeader>) {
     let path = data_dir.path().to_owned();
-    let volume = VolumeOptions { path, directory_id: [5; 16], stopped_clean: data_dir.stopped_clean() };
+    let volume = VolumeOptions::new(path, [5; 16], data_dir.stopped_clean());
     let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
     let options =
         ShardLogsOptions { tail_cache_bytes: 100_000, ..ShardLogsOptions::new(vec![volume], recovered.into()) };

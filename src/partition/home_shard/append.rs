@@ -49,9 +49,10 @@ impl Inner {
     /// The partition's answer, and whether it has to be waited for.
     fn append_entry(&self, state: &mut State, step: &Step, index: usize, entry: AppendEntry) -> (AppendResult, bool) {
         let AppendEntry { at, batch } = entry;
+        let missing = state.missing(&at);
         let State { partitions, producers, unstable_bytes, is_closed, .. } = state;
         let Some(partition) = partitions.get_mut(&at).filter(|_| !*is_closed) else {
-            return self.refused(ErrorCode::NotLeaderOrFollower);
+            return self.refused(missing);
         };
         if !partition.is_led_by(self.broker_id) {
             let hint = partition.leader_hint();

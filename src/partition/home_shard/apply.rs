@@ -32,8 +32,9 @@ impl HomeShard {
         if is_open {
             self.inner.change(spec);
         } else {
-            let partition = self.inner.open(spec).await?;
-            self.inner.take_in(partition);
+            let opened = self.inner.open(spec).await;
+            self.inner.is_offline(at, opened.is_err());
+            self.inner.take_in(opened?);
         }
         self.inner.lead(at).await;
         Ok(())
@@ -41,6 +42,7 @@ impl HomeShard {
 
     /// The topic is gone: answers everything that waits, deletes the log.
     pub async fn remove(&self, at: TopicPartition) {
+        self.inner.is_offline(at, false);
         let Some((log, done)) = self.inner.take_out(at) else { return };
         done.into_iter().for_each(Done::answer);
         if let Err(error) = self.inner.logs.delete(&log).await {
@@ -79,6 +81,16 @@ impl Inner {
         let partition = state.by_log.get(&log).and_then(|at| state.partitions.get(at))?;
         let producers = state.producers.kept_of(partition.number);
         Some(snapshot::encode(&partition.epochs, &partition.transactions, producers.iter()))
+    }
+
+    fn is_offline(&self, at: TopicPartition, offline: bool) {
+        let changed = match offline {
+            true => self.state.borrow_mut().offline.insert(at),
+            false => self.state.borrow_mut().offline.remove(&at),
+        };
+        if changed {
+            self.metrics.partitions_offline.add(if offline { 1 } else { -1 });
+        }
     }
 
     fn take_in(&self, partition: Partition) {

@@ -22,7 +22,7 @@ use ringlane_metrics::ShardMetrics;
 use ringlane_protocol::ErrorCode;
 use ringlane_runtime::Event;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -89,6 +89,8 @@ struct Inner {
 struct State {
     partitions: HashMap<TopicPartition, Partition, BuildHasherDefault<TopicPartitionHasher>>,
     by_log: BTreeMap<LogKey, TopicPartition>,
+    /// Partitions whose log could not be opened: their data is here, so nobody else is to be asked.
+    offline: BTreeSet<TopicPartition>,
     producers: ProducerTable,
     produces: DelayedProduce,
     fetches: DelayedFetch,
@@ -105,6 +107,7 @@ impl HomeShard {
         let state = State {
             partitions: HashMap::default(),
             by_log: BTreeMap::new(),
+            offline: BTreeSet::new(),
             producers: ProducerTable::new(producers_max),
             produces: DelayedProduce::default(),
             fetches: DelayedFetch::default(),
@@ -145,6 +148,14 @@ impl HomeShard {
 }
 
 impl State {
+    /// What a request for a partition that is not in the table gets.
+    fn missing(&self, at: &TopicPartition) -> ErrorCode {
+        match self.offline.contains(at) && !self.is_closed {
+            true => ErrorCode::KafkaStorageError,
+            false => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+
     fn new_request_id(&mut self) -> RequestId {
         self.next_request += 1;
         RequestId(self.next_request)

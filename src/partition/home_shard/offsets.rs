@@ -52,7 +52,7 @@ impl Inner {
     fn offset_at_once(&self, entry: &OffsetsEntry, isolation: Isolation) -> AtOnce {
         let state = self.state.borrow();
         let Some(partition) = state.partitions.get(&entry.at).filter(|_| !state.is_closed) else {
-            return AtOnce::Answer(OffsetsResult::failed(ErrorCode::NotLeaderOrFollower));
+            return AtOnce::Answer(OffsetsResult::failed(state.missing(&entry.at)));
         };
         if let Err(error) = partition.check_leader(self.broker_id, entry.current_leader_epoch) {
             return AtOnce::Answer(OffsetsResult::failed(error));
@@ -87,7 +87,7 @@ impl Inner {
         let state = self.state.borrow();
         let nothing = |error| EpochEndResult { error, leader_epoch: -1, end_offset: -1 };
         let Some(partition) = state.partitions.get(&entry.at).filter(|_| !state.is_closed) else {
-            return nothing(ErrorCode::NotLeaderOrFollower);
+            return nothing(state.missing(&entry.at));
         };
         if let Err(error) = partition.check_leader(self.broker_id, entry.current_leader_epoch) {
             return nothing(error);

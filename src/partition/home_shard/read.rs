@@ -156,7 +156,7 @@ impl Inner {
     fn check(&self, entry: &ReadEntry, isolation: Isolation) -> Result<(Log, Visible), ReadResult> {
         let state = self.state.borrow();
         let Some(partition) = state.partitions.get(&entry.at).filter(|_| !state.is_closed) else {
-            return Err(ReadResult::failed(ErrorCode::NotLeaderOrFollower));
+            return Err(ReadResult::failed(state.missing(&entry.at)));
         };
         let visible = partition.check_read(self.broker_id, entry, isolation)?;
         Ok((partition.log.clone(), visible))

@@ -48,11 +48,7 @@ impl Life {
 
 pub async fn live(history: Rc<RefCell<History>>, life: Life) {
     let data_dir = DataDir::open(Path::new("/data")).await.expect("the data directory opens");
-    let volume = VolumeOptions {
-        path: data_dir.path().to_owned(),
-        directory_id: [5; 16],
-        stopped_clean: data_dir.stopped_clean(),
-    };
+    let volume = VolumeOptions::new(data_dir.path().to_owned(), [5; 16], data_dir.stopped_clean());
     let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
     let logs = ShardLogs::start(ShardLogsOptions {
         tail_cache_bytes: life.tail_cache_bytes,

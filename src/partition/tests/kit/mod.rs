@@ -120,7 +120,7 @@ impl Home {
         let data_dir = Path::new("/data");
         fs::create_dir_all(data_dir).await.unwrap();
         let metrics = Rc::new(ShardMetrics::default());
-        let volume = VolumeOptions { path: data_dir.into(), directory_id: [5; 16], stopped_clean: false };
+        let volume = VolumeOptions::new(data_dir.into(), [5; 16], false);
         let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
         let logs = ShardLogs::start(ShardLogsOptions {
             journal_file_bytes: 1 << 20,
