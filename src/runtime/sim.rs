@@ -20,6 +20,7 @@
 
 mod completion;
 mod disk;
+mod end;
 mod executor;
 pub(crate) mod file;
 pub(crate) mod fs;
@@ -429,13 +430,6 @@ impl Sim {
 
     fn with<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
         with(&self.world, change)
-    }
-}
-
-impl Drop for Sim {
-    fn drop(&mut self) {
-        let nodes: Vec<NodeId> = self.world.borrow().nodes.iter().map(|node| node.id).collect();
-        nodes.into_iter().for_each(|node| self.end_process(node, "drop"));
     }
 }
 
