@@ -39,9 +39,16 @@ impl Sim {
 
     // ── disks ──
 
-    /// From the next operation on.
+    /// From the next operation on, for every path that is not on a volume of its own.
     pub fn set_disk(&mut self, node: NodeId, options: DiskOptions) {
-        self.with(|world| world.node(node).disk.options = options);
+        self.with(|world| world.node(node).disk.set_options(options));
+    }
+
+    /// Gives `directory`, which is absolute, a file system of its own: with its own space, speed and honesty. The first call mounts it,
+    /// empty; later ones change it, from the next operation on. So one of several data directories fills up or slows down alone; errors
+    /// of one alone are an [`IoFault`] with its path. As between real file systems, nothing is renamed from one to another.
+    pub fn set_volume(&mut self, node: NodeId, directory: &Path, options: DiskOptions) {
+        self.with(|world| world.node(node).disk.set_volume(directory, options));
     }
 
     pub fn add_io_fault(&mut self, node: NodeId, fault: IoFault) {

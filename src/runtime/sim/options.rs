@@ -31,6 +31,7 @@ pub struct NetworkOptions {
 
 #[derive(Clone, Debug)]
 pub struct DiskOptions {
+    /// Writes and reservations beyond it are refused (ENOSPC); when not a block is left, also new files, new directories and larger sizes.
     pub capacity_bytes: u64,
     /// Of each operation, drawn each time.
     pub latency: Range<Duration>,
@@ -51,9 +52,24 @@ pub struct IoFault {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IoKind {
+    /// `File::read_at`, `fs::read`.
     Read,
+    /// What changes a file: `File::write_at`, `allocate` and `set_len`, the same inside `fs::write_atomic` and `fs::truncate`.
     Write,
+    /// `File::sync`, the same inside `fs::write_atomic` and `fs::truncate`.
     Sync,
+    /// Opening a file that is there.
+    Open,
+    /// A new file, `fs::create_dir_all`, `fs::lock_dir`.
+    Create,
+    /// Of either path.
+    Rename,
+    /// `fs::remove_file`, `fs::remove_dir_all`.
+    Remove,
+    /// The names stay as they are, and not durable.
+    SyncDir,
+    /// `fs::read_dir`, `list`, `exists`, `space`.
+    List,
 }
 
 impl Default for SimOptions {
