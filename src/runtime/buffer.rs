@@ -5,8 +5,9 @@
 //! of the kernel's memory. All blocks are aligned to [`BLOCK_BYTES`], so any buffer serves direct I/O. A block may be dropped on any
 //! thread; it returns to the pool that made it.
 //!
-//! Past the pool's cap, off-shard and in the simulator the same type holds zeroed memory from the allocator: callers never see a
-//! difference, and a simulated run never sees what an earlier one left behind.
+//! Past the pool's cap, off-shard and in the simulator the same type holds memory from the allocator: callers see no difference. In the
+//! simulator a fresh buffer is filled with [`POISON`], neither zeros nor what an earlier run left behind: who forgets to write what it
+//! hands on fails there, always and in the same way.
 
 mod classes;
 mod pool;
@@ -18,6 +19,9 @@ use std::sync::atomic::Ordering;
 
 /// Direct I/O unit: offset, length and address of every direct read and write are multiples of this.
 pub const BLOCK_BYTES: usize = 4096;
+
+/// What a fresh buffer holds in the simulator. Recycled memory holds other requests' bytes; zeros would hide who relies on them.
+pub(crate) const POISON: u8 = 0xa5;
 
 /// Exclusive bytes, like `BytesMut` over pooled, aligned memory: can be split without copying and frozen into `Bytes`.
 /// `Send`; `!Clone`. Dereferences to `[u8]`.
@@ -34,8 +38,8 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
-    /// `len` bytes, contents unspecified but initialised (recycled or zero), address aligned to [`BLOCK_BYTES`] when `len` is at
-    /// least that. Small buffers (< 4 KiB) share smaller classes.
+    /// `len` bytes, contents unspecified but initialised (what the last user left, for example), address aligned to [`BLOCK_BYTES`]
+    /// when `len` is at least that. Small buffers (< 4 KiB) share smaller classes.
     pub fn take(len: usize) -> Buffer {
         let (block, start) = pool::take(len);
         Buffer { block, start, len }
@@ -214,9 +218,23 @@ mod tests {
     #[test]
     fn a_full_pool_falls_back_to_the_allocator() {
         with_pool(2 << 20, || {
-            let taken: Vec<_> = (0..8).map(|_| Buffer::take(1 << 20)).collect();
-            assert!(taken.iter().all(|buffer| buffer[0] == 0));
+            let mut taken: Vec<_> = (0..8).map(|_| Buffer::take(1 << 20)).collect();
+            taken.iter_mut().for_each(|buffer| buffer.fill(1));
             assert!(pool_counters().misses >= 6);
         });
+    }
+
+    /// Whoever hands on bytes that it never wrote sends, on a real machine, the last request's: zeros in the simulator would hide it.
+    #[test]
+    fn a_fresh_buffer_in_the_simulator_holds_no_zeros() {
+        let mut sim = crate::sim::Sim::new(1, crate::sim::SimOptions::default());
+        let node = sim.add_node();
+        let main = || async {
+            for len in [1, 100, BLOCK_BYTES, 3 << 20] {
+                assert!(Buffer::take(len).iter().all(|byte| *byte == POISON));
+            }
+        };
+        sim.start(node, vec![Box::new(move || Box::pin(main()))]);
+        assert!(sim.run_until(std::time::Duration::from_secs(1), |sim| !sim.is_running(node)));
     }
 }

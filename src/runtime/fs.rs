@@ -18,6 +18,14 @@ pub async fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
         _ => ring::fs::read_dir(path).await,
     }
 }
+/// Full paths of the entries, sorted, with the size of each file and 0 for a directory; not recursive. One call off the shard, however many
+/// entries there are. What is removed meanwhile may be missing.
+pub async fn list(path: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    match backend_of_shard("fs::list") {
+        Backend::Sim => sim::fs::list(path).await,
+        _ => ring::fs::list(path).await,
+    }
+}
 pub async fn exists(path: &Path) -> io::Result<bool> {
     match backend_of_shard("fs::exists") {
         Backend::Sim => sim::fs::exists(path).await,
@@ -47,6 +55,14 @@ pub async fn sync_dir(path: &Path) -> io::Result<()> {
     match backend_of_shard("fs::sync_dir") {
         Backend::Sim => sim::fs::sync_dir(path).await,
         _ => ring::fs::sync_dir(path).await,
+    }
+}
+/// Sets the size of a file that must exist; a larger one reads as zeros. Durable when it returns. For repair while nobody has the file
+/// open: who has, uses [`File::set_len`](crate::File::set_len).
+pub async fn truncate(path: &Path, bytes: u64) -> io::Result<()> {
+    match backend_of_shard("fs::truncate") {
+        Backend::Sim => sim::fs::truncate(path, bytes).await,
+        _ => ring::fs::truncate(path, bytes).await,
     }
 }
 /// A small file, whole. Refuses more than 64 MiB.

@@ -19,6 +19,17 @@ const NOT_STARTED: &str = "the broker did not start on its own data";
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Few beside what a workload takes (some 30,000), so that most faults hit a busy broker.
 const EVENTS_BETWEEN_FAULTS_MAX: u64 = 6_000;
+const IO_KINDS: [IoKind; 9] = [
+    IoKind::Read,
+    IoKind::Write,
+    IoKind::Sync,
+    IoKind::Open,
+    IoKind::Create,
+    IoKind::Rename,
+    IoKind::Remove,
+    IoKind::SyncDir,
+    IoKind::List,
+];
 const LIBRARY_PRODUCER: u16 = 100;
 const TOPICS: [Topic; 2] = [
     Topic { name: "orders", partitions: 5, configs: &[] },
@@ -224,7 +235,7 @@ impl Cluster {
     /// What failed stays failed until a restart; the disk itself is well again before.
     fn disk_errors(&mut self) {
         let random = self.sim.random();
-        let kind = [IoKind::Read, IoKind::Write, IoKind::Sync][random.below(3) as usize];
+        let kind = IO_KINDS[random.below(IO_KINDS.len() as u64) as usize];
         let probability = [0.01, 0.1, 1.0][random.below(3) as usize];
         let errors_ms = random.below(2_000);
         self.tell(&format!("for {errors_ms} ms, {probability} of all operations {kind:?} fail"));

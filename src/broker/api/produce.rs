@@ -20,7 +20,7 @@ use ringlane_protocol::{ErrorCode, TopicId};
 use ringlane_runtime::{Buffer, ShardId, spawn, wall_clock_ms};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// First version that names topics by id.
@@ -35,7 +35,7 @@ const ATTRIBUTES_LOW_AT: usize = 22;
 
 /// Sequences the request and returns; its answer comes later.
 pub async fn dispatch(request: Request) -> Result<(), CloseReason> {
-    let responses = request.connection.responses.clone();
+    let (shard, responses) = (request.shard().clone(), request.connection.responses.clone());
     let plan = Plan::of(request)?;
     let (pending, appends) = plan.split(responses.open(0));
     let pending = Rc::new(pending);
@@ -43,16 +43,15 @@ pub async fn dispatch(request: Request) -> Result<(), CloseReason> {
         pending.answer();
     }
     for append in appends {
-        send(&pending, append).await;
+        send(&shard, &pending, append).await;
     }
     Ok(())
 }
 
 /// Takes one home shard's part there. Waits for a credit only: parts of one connection enter each lane in request order.
-async fn send(pending: &Rc<Pending>, append: ShardAppend) {
+async fn send(shard: &Rc<Shard>, pending: &Rc<Pending>, append: ShardAppend) {
     let ShardAppend { to, request, places } = append;
     let pending = pending.clone();
-    let shard = pending.connection.shard.clone();
     if to == shard.id {
         shard.home.append(request, move |reply| pending.part_done(&places, Some(reply)));
         return;
@@ -180,7 +179,7 @@ impl Plan {
         }
         let pending = Pending {
             head,
-            connection,
+            connection: Rc::downgrade(&connection),
             acks,
             topics,
             partitions: entries.into_iter().map(|entry| entry.partition).collect(),
@@ -227,7 +226,8 @@ fn cut(frame: &mut Buffer, frame_at: &mut usize, range: &Range<usize>) -> Buffer
 /// A request whose parts are with their home shards.
 struct Pending {
     head: ReplyHead,
-    connection: Rc<Connection>,
+    /// Its shard's partitions keep this request, and the connection its shard: held strongly they would keep each other for ever.
+    connection: Weak<Connection>,
     acks: i16,
     topics: Vec<PlannedTopic>,
     partitions: Vec<i32>,
@@ -266,17 +266,19 @@ impl Pending {
             });
             return;
         }
-        slot.answer(self.encode(&results));
+        // Gone: nobody is left to read an answer.
+        let Some(connection) = self.connection.upgrade() else { return };
+        slot.answer(self.encode(&connection, &results));
     }
 
-    fn encode(&self, results: &[Option<AppendResult>]) -> Answer {
-        let shard = &self.connection.shard;
+    fn encode(&self, connection: &Connection, results: &[Option<AppendResult>]) -> Answer {
+        let shard = &connection.shard;
         let hints = results.iter().flatten().filter_map(|result| result.current_leader);
         let leaders: Vec<i32> = match self.head.version {
             LEADER_HINTS_FROM.. => hints.map(|leader| leader.leader_id).collect(),
             _ => Vec::new(),
         };
-        let endpoints = shard.endpoints_of(&shard.image(), &self.connection, &leaders);
+        let endpoints = shard.endpoints_of(&shard.image(), connection, &leaders);
         let nodes = endpoints.iter().map(|node| NodeEndpoint {
             node_id: node.id,
             host: &node.host,

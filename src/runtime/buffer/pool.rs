@@ -4,8 +4,9 @@
 //! when a class runs dry. A slab whose blocks are all free can become a slab of another class. When the pool ends before its last
 //! block, the last one to come back frees the region.
 
-use super::BLOCK_BYTES;
 use super::classes::{CLASS_COUNT, UNIT_BYTES, class_bytes, class_of, slab_units};
+use super::{BLOCK_BYTES, POISON};
+use crate::context::{Backend, backend};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -138,6 +139,10 @@ fn take_from_allocator(len: usize) -> (NonNull<Block>, NonNull<u8>) {
     let layout = allocator_layout(bytes);
     // SAFETY: the layout's size is not zero.
     let Some(data) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+    if backend() == Backend::Sim {
+        // SAFETY: all of the allocation just made, which nobody else reaches yet.
+        unsafe { data.write_bytes(POISON, bytes) };
+    }
     let block = Box::new(Block {
         users: AtomicU32::new(1),
         slab: 0,

@@ -76,13 +76,7 @@ impl File {
             let written;
             let at = position + done as u64;
             (written, buffer) = Ring::write(&file.descriptor, buffer, done, at, durability).await;
-            match result(written) {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-                // A direct write that stops inside a block (device full) goes on from that block's beginning, or fails there.
-                Ok(bytes) if file.is_direct => match bytes / BLOCK_BYTES * BLOCK_BYTES {
-                    0 => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-                    whole => done += whole,
-                },
+            match result(written).and_then(|bytes| progress(bytes, file.is_direct)) {
                 Ok(bytes) => done += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return (Err(error), buffer),
@@ -118,6 +112,13 @@ impl File {
         check(unsafe { libc::fstat(self.inner.descriptor.raw(), &mut stat) })?;
         Ok(stat.st_size as u64)
     }
+}
+
+/// By how much a write that wrote `bytes` has come nearer its end. A direct write that stops inside a block (device full) goes on from that
+/// block's beginning, where the device says why; one that came no further at all is an error, or it would be tried for ever.
+fn progress(bytes: usize, is_direct: bool) -> io::Result<usize> {
+    let whole = if is_direct { bytes / BLOCK_BYTES * BLOCK_BYTES } else { bytes };
+    if whole > 0 { Ok(whole) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 /// Opens for direct I/O, or through the page cache where the file system refuses it; says which.
@@ -171,5 +172,21 @@ fn warn_once(path: &Path) {
             "this file system has no direct I/O: files go through the page cache, reads and writes cost more CPU and memory. \
              Put the data directory on ext4 or xfs"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short write taken for a whole one is a hole in the log; one that is tried again from the middle of a block is refused (EINVAL).
+    #[test]
+    fn a_short_write_goes_on_at_a_block_or_fails() {
+        let kind = |bytes, is_direct| progress(bytes, is_direct).map_err(|error| error.kind());
+        assert_eq!(kind(3 * BLOCK_BYTES, true), Ok(3 * BLOCK_BYTES));
+        assert_eq!(kind(3 * BLOCK_BYTES - 1, true), Ok(2 * BLOCK_BYTES));
+        assert_eq!(kind(BLOCK_BYTES - 1, true), Err(io::ErrorKind::WriteZero));
+        assert_eq!(kind(BLOCK_BYTES - 1, false), Ok(BLOCK_BYTES - 1));
+        assert_eq!(kind(0, false), Err(io::ErrorKind::WriteZero));
     }
 }

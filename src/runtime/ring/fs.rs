@@ -30,6 +30,25 @@ pub(crate) async fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
     .await
 }
 
+pub(crate) async fn list(path: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    at(path, |path| {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let path = entry?.path();
+            match fs::metadata(&path) {
+                Ok(found) if found.is_dir() => entries.push((path, 0)),
+                Ok(found) => entries.push((path, found.len())),
+                // Removed since its name was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        entries.sort();
+        Ok(entries)
+    })
+    .await
+}
+
 pub(crate) async fn exists(path: &Path) -> io::Result<bool> {
     at(path, |path| fs::exists(path)).await
 }
@@ -49,6 +68,15 @@ pub(crate) async fn remove_dir_all(path: &Path) -> io::Result<()> {
 
 pub(crate) async fn sync_dir(path: &Path) -> io::Result<()> {
     at(path, sync_dir_blocking).await
+}
+
+pub(crate) async fn truncate(path: &Path, bytes: u64) -> io::Result<()> {
+    at(path, move |path| {
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        file.set_len(bytes)?;
+        file.sync_all()
+    })
+    .await
 }
 
 fn sync_dir_blocking(path: &Path) -> io::Result<()> {

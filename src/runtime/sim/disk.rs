@@ -6,13 +6,16 @@
 //!     └─▶ unsynced changes ─ sync ─▶ durable image ─ power loss ─▶ durable image + some of the unsynced changes, some of them torn
 //! ```
 //! Strict POSIX, stricter than ext4: a synced file whose directory entry was never synced may be gone. `image` is one file's images,
-//! `directory` the tree of names, `device` the way to them. `sim::file` and `sim::fs` are what the facade calls.
+//! `directory` the tree of names, `volume` what lies on which file system, `fault` the errors that are due, `device` the way to all of
+//! them. `sim::file` and `sim::fs` are what the facade calls.
 
 mod device;
 mod directory;
+mod fault;
 mod image;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub(super) use device::perform;
 pub(super) use image::FileImages;
@@ -22,18 +25,20 @@ use super::{DiskOptions, IoFault, IoKind};
 use crate::{BLOCK_BYTES, Durability};
 use bytes::Bytes;
 use directory::{Directory, Tree};
+use fault::Faults;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use volume::{VolumeId, Volumes};
 
 /// Unit of atomicity of the medium: a torn write is torn between these.
 const SECTOR_BYTES: usize = 512;
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(SECTOR_BYTES));
 
 pub(super) struct Disk {
-    pub(super) options: DiskOptions,
-    faults: Vec<IoFault>,
-    files: BTreeMap<Inode, FileImages>,
+    volumes: Volumes,
+    faults: Faults,
+    files: BTreeMap<Inode, Stored>,
     tree: Tree,
     /// Writes that the device works on.
     in_flight: BTreeMap<u64, Write>,
@@ -44,6 +49,11 @@ pub(super) struct Disk {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Inode(u64);
+
+struct Stored {
+    images: FileImages,
+    volume: VolumeId,
+}
 
 pub(super) struct Write {
     pub(super) inode: Inode,
@@ -56,8 +66,8 @@ impl Disk {
     pub(super) fn new(options: DiskOptions) -> Disk {
         let root = Inode(0);
         let mut disk = Disk {
-            options,
-            faults: Vec::new(),
+            volumes: Volumes::new(options),
+            faults: Faults::default(),
             files: BTreeMap::new(),
             tree: Tree::new(root),
             in_flight: BTreeMap::new(),
@@ -70,8 +80,36 @@ impl Disk {
         disk
     }
 
+    pub(super) fn set_options(&mut self, options: DiskOptions) {
+        self.volumes.set_root(options);
+    }
+
+    /// Changes the volume that is mounted at `path`, or mounts an empty one there.
+    pub(super) fn set_volume(&mut self, path: &Path, options: DiskOptions) {
+        if let Some(volume) = self.volumes.mounted_at(path) {
+            volume.options = options;
+            return;
+        }
+        self.make_directories(path).unwrap_or_else(|error| panic!("mounting a volume at {}: {error}", path.display()));
+        for ancestor in path.ancestors() {
+            let inode = self.find_directory(ancestor).expect("made above");
+            self.tree.directory_mut(inode).expect("found").sync_all();
+        }
+        assert!(
+            self.list(path).is_ok_and(|entries| entries.is_empty()),
+            "{} has entries: mount a volume there before anything is written",
+            path.display()
+        );
+        self.volumes.mount(path, options);
+    }
+
+    /// What the file system that has `path` is like.
+    pub(super) fn options_at(&self, path: &Path) -> &DiskOptions {
+        self.volumes.options(self.volumes.of(path))
+    }
+
     pub(super) fn add_fault(&mut self, fault: IoFault) {
-        self.faults.push(fault);
+        self.faults.add(fault);
     }
 
     pub(super) fn clear_faults(&mut self) {
@@ -79,22 +117,14 @@ impl Disk {
     }
 
     /// The error that the medium answers with, if one of the faults is due.
-    pub(super) fn fault(&self, seed: &mut Seed, kind: IoKind, path: &Path) -> io::Result<()> {
-        let mut is_due = |fault: &IoFault| {
-            fault.kind == kind
-                && path.to_string_lossy().contains(&fault.path_contains)
-                && seed.chance(fault.probability)
-        };
-        match self.faults.iter().filter(|fault| is_due(fault)).count() > 0 {
-            true => Err(io::Error::other(format!("{}: simulated I/O error (EIO) of a {kind:?}", path.display()))),
-            false => Ok(()),
-        }
+    pub(super) fn fault(&self, seed: &mut Seed, kind: IoKind, paths: &[&Path]) -> io::Result<()> {
+        self.faults.strike(seed, kind, paths)
     }
 
     // ── files ──
 
     pub(super) fn file(&mut self, inode: Inode) -> &mut FileImages {
-        self.files.get_mut(&inode).expect("an open file keeps its inode")
+        &mut self.files.get_mut(&inode).expect("an open file keeps its inode").images
     }
 
     fn new_inode(&mut self) -> Inode {
@@ -104,9 +134,11 @@ impl Disk {
 
     /// Makes an empty file and its name.
     pub(super) fn create_file(&mut self, path: &Path) -> io::Result<Inode> {
+        let volume = self.volumes.of(path);
+        self.need_block(volume)?;
         let inode = self.new_inode();
         self.tree.link(path, inode)?;
-        self.files.insert(inode, FileImages::default());
+        self.files.insert(inode, Stored { images: FileImages::default(), volume });
         Ok(inode)
     }
 
@@ -118,6 +150,13 @@ impl Disk {
     }
 
     pub(super) fn create_directories(&mut self, path: &Path) -> io::Result<()> {
+        if self.find_directory(path).is_err() {
+            self.need_block(self.volumes.of(path))?;
+        }
+        self.make_directories(path)
+    }
+
+    fn make_directories(&mut self, path: &Path) -> io::Result<()> {
         let missing: Vec<PathBuf> = path.ancestors().map(Path::to_owned).collect();
         for ancestor in missing.iter().rev() {
             match self.tree.find(ancestor) {
@@ -146,6 +185,9 @@ impl Disk {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.volumes.of(from) != self.volumes.of(to) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         self.tree.rename(from, to)
     }
 
@@ -168,7 +210,8 @@ impl Disk {
 
     /// A file that nobody has open and to which no name leads, live or durable, is no more.
     fn forget_unused(&mut self) {
-        self.files.retain(|inode, file| file.opens > 0 || self.tree.mentions(*inode));
+        let mentioned = self.tree.all_mentioned();
+        self.files.retain(|inode, file| file.images.opens > 0 || mentioned.contains(inode));
     }
 
     pub(super) fn close_file(&mut self, inode: Inode) {
@@ -178,24 +221,55 @@ impl Disk {
         }
     }
 
-    /// Bytes that files take: what they hold or have reserved, whichever is more.
-    pub(super) fn used_bytes(&self) -> u64 {
-        self.files.values().map(FileImages::used_bytes).sum()
-    }
-
     pub(super) fn exists(&self, path: &Path) -> bool {
         self.tree.find(path).is_some()
     }
 
-    /// Free and total bytes.
-    pub(super) fn space(&self) -> (u64, u64) {
-        let total_bytes = self.options.capacity_bytes;
-        (total_bytes.saturating_sub(self.used_bytes()), total_bytes)
+    // ── space ──
+
+    /// Free and total bytes of the file system that has `path`.
+    pub(super) fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
+        match self.exists(path) {
+            true => Ok(self.space_of(self.volumes.of(path))),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
-    pub(super) fn need_space(&self, more_bytes: u64) -> io::Result<()> {
-        let (free_bytes, _) = self.space();
+    /// Files take what they hold or have reserved, whichever is more.
+    fn space_of(&self, volume: VolumeId) -> (u64, u64) {
+        let total_bytes = self.volumes.options(volume).capacity_bytes;
+        let files = self.files.values().filter(|file| file.volume == volume);
+        let used_bytes = files.map(|file| file.images.used_bytes()).sum();
+        (total_bytes.saturating_sub(used_bytes), total_bytes)
+    }
+
+    fn need_space(&self, volume: VolumeId, more_bytes: u64) -> io::Result<()> {
+        let (free_bytes, _) = self.space_of(volume);
         if more_bytes <= free_bytes { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+    }
+
+    /// For a name, or for what describes a larger file: a full volume has no room for that either.
+    fn need_block(&self, volume: VolumeId) -> io::Result<()> {
+        self.need_space(volume, BLOCK_BYTES as u64)
+    }
+
+    fn volume_of(&self, inode: Inode) -> VolumeId {
+        self.files[&inode].volume
+    }
+
+    pub(super) fn allocate(&mut self, inode: Inode, bytes: u64) -> io::Result<()> {
+        let more_bytes = self.file(inode).allocation_bytes(bytes);
+        self.need_space(self.volume_of(inode), more_bytes)?;
+        self.file(inode).allocate(bytes);
+        Ok(())
+    }
+
+    pub(super) fn set_len(&mut self, inode: Inode, bytes: u64) -> io::Result<()> {
+        if bytes > self.file(inode).len() {
+            self.need_block(self.volume_of(inode))?;
+        }
+        self.file(inode).set_len(bytes);
+        Ok(())
     }
 
     // ── writes ──
@@ -217,23 +291,24 @@ impl Disk {
     ) -> io::Result<()> {
         let write = self.in_flight.remove(&id).expect("finished once, forgotten by a crash only");
         let growth_bytes = self.file(write.inode).growth_bytes(write.position, write.data.len());
-        self.need_space(growth_bytes)?;
-        if let Err(error) = self.fault(seed, IoKind::Write, path) {
+        let volume = self.volume_of(write.inode);
+        self.need_space(volume, growth_bytes)?;
+        if let Err(error) = self.fault(seed, IoKind::Write, &[path]) {
             self.file(write.inode).tear(seed, write.position, &write.data);
             return Err(error);
         }
-        let is_durable = durability == Durability::Durable && !self.options.lies_about_durability;
+        let is_durable = durability == Durability::Durable && !self.volumes.options(volume).lies_about_durability;
         self.file(write.inode).write(write.position, &write.data, is_durable);
         Ok(())
     }
 
     pub(super) fn finish_sync(&mut self, seed: &mut Seed, path: &Path, inode: Inode, up_to: u64) -> io::Result<()> {
-        if let Err(error) = self.fault(seed, IoKind::Sync, path) {
+        if let Err(error) = self.fault(seed, IoKind::Sync, &[path]) {
             // As Linux does: the changes are marked clean, the next sync says ok, and they are not on the disk.
             self.file(inode).forget_unsynced(up_to);
             return Err(error);
         }
-        if !self.options.lies_about_durability {
+        if !self.volumes.options(self.volume_of(inode)).lies_about_durability {
             self.file(inode).sync(up_to);
         }
         Ok(())
@@ -241,7 +316,7 @@ impl Disk {
 
     pub(super) fn sync_directory(&mut self, path: &Path) -> io::Result<()> {
         let inode = self.find_directory(path)?;
-        if !self.options.lies_about_durability {
+        if !self.options_at(path).lies_about_durability {
             self.tree.directory_mut(inode).expect("found above").sync_all();
             self.forget_unused();
         }
@@ -265,7 +340,7 @@ impl Disk {
             self.file(write.inode).tear(seed, write.position, &write.data);
         }
         self.locked.clear();
-        self.files.values_mut().for_each(|file| file.opens = 0);
+        self.files.values_mut().for_each(|file| file.images.opens = 0);
         self.forget_unused();
     }
 
@@ -273,12 +348,19 @@ impl Disk {
     pub(super) fn power_lost(&mut self, seed: &mut Seed) {
         self.process_ended(seed);
         self.tree.lose_power(seed);
-        self.files.values_mut().for_each(|file| file.lose_power(seed));
+        self.files.values_mut().for_each(|file| file.images.lose_power(seed));
         self.forget_unused();
     }
 
-    // ── for tests ──
+    // ── looking ──
 
+    /// What a file holds, directories 0 bytes; full paths, sorted.
+    pub(super) fn list_with_sizes(&self, path: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        let size_of = |path: &Path| self.find_file(path).map_or(0, |inode| self.files[&inode].images.len());
+        Ok(self.list(path)?.into_iter().map(|path| (path.clone(), size_of(&path))).collect())
+    }
+
+    /// Bit rot.
     pub(super) fn flip_bit(&mut self, path: &Path, bit: u64) -> io::Result<()> {
         let inode = self.find_file(path)?;
         self.file(inode).flip_bit(bit);

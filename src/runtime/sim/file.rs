@@ -4,7 +4,7 @@ use super::IoKind;
 use super::disk::{Disk, FileImages, Inode, Write, absolute, perform};
 use super::seed::Seed;
 use super::trace::digest_of;
-use super::world::Shard;
+use super::world::{Shard, World};
 use crate::context::current_sim;
 use crate::{BLOCK_BYTES, Buffer, Durability, FileMode};
 use bytes::Bytes;
@@ -43,15 +43,17 @@ impl File {
         let path = absolute(path);
         let digest = digest_of(path.as_os_str().as_encoded_bytes());
         // Opened and given its handle at once, so that a dropped future leaves no open file behind.
-        perform(&shard, "open", 0, digest, |_, _| ()).await;
+        perform(&shard, &path, "open", 0, digest, |_, _| ()).await;
         let inode = shard.with(|world| {
-            let disk = &mut world.node(shard.node).disk;
+            let World { nodes, seed, .. } = world;
+            let disk = &mut nodes[shard.node.index()].disk;
             let inode = match (mode, disk.find_file(&path)) {
                 (FileMode::CreateNew, Ok(_)) => Err(io::ErrorKind::AlreadyExists.into()),
-                (_, Ok(inode)) => Ok(inode),
+                (_, Ok(inode)) => disk.fault(seed, IoKind::Open, &[&path]).map(|()| inode),
                 (FileMode::CreateNew | FileMode::OpenOrCreate, Err(error))
                     if error.kind() == io::ErrorKind::NotFound =>
                 {
+                    disk.fault(seed, IoKind::Create, &[&path])?;
                     disk.create_file(&path)
                 }
                 (_, Err(error)) => Err(error),
@@ -74,7 +76,7 @@ impl File {
         assert_aligned("read", &buffer, position);
         let fault = self
             .handle
-            .perform("read", buffer.len(), position, |disk, seed, name| disk.fault(seed, IoKind::Read, &name.path));
+            .perform("read", buffer.len(), position, |disk, seed, name| disk.fault(seed, IoKind::Read, &[&name.path]));
         let result = fault.await.map(|()| self.handle.images(|file| file.read(position, &mut buffer)));
         (result, buffer)
     }
@@ -99,20 +101,20 @@ impl File {
 
     pub(crate) async fn allocate(&self, bytes: u64) -> io::Result<()> {
         self.handle.may_write()?;
-        let allocate = move |disk: &mut Disk, _: &mut Seed, name: &Name| {
-            let more_bytes = disk.file(name.inode).allocation_bytes(bytes);
-            disk.need_space(more_bytes)?;
-            disk.file(name.inode).allocate(bytes);
-            Ok(())
+        let allocate = move |disk: &mut Disk, seed: &mut Seed, name: &Name| {
+            disk.fault(seed, IoKind::Write, &[&name.path])?;
+            disk.allocate(name.inode, bytes)
         };
         self.handle.perform("allocate", 0, bytes, allocate).await
     }
 
     pub(crate) async fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.handle.may_write()?;
-        let set_len = move |disk: &mut Disk, _: &mut Seed, name: &Name| disk.file(name.inode).set_len(bytes);
-        self.handle.perform("set_len", 0, bytes, set_len).await;
-        Ok(())
+        let set_len = move |disk: &mut Disk, seed: &mut Seed, name: &Name| {
+            disk.fault(seed, IoKind::Write, &[&name.path])?;
+            disk.set_len(name.inode, bytes)
+        };
+        self.handle.perform("set_len", 0, bytes, set_len).await
     }
 
     pub(crate) async fn len(&self) -> io::Result<u64> {
@@ -161,7 +163,7 @@ impl Handle {
             disk.close_file(name.inode);
             result
         };
-        perform(&self.shard, kind, bytes, digest, effect).await
+        perform(&self.shard, &self.name.path, kind, bytes, digest, effect).await
     }
 }
 

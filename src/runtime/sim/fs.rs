@@ -1,7 +1,9 @@
 //! Names on the simulated disk, as the facade's `fs` calls them.
 
+use super::IoKind;
 use super::disk::{Disk, Inode, absolute, perform};
 use super::file::File;
+use super::seed::Seed;
 use super::trace::digest_of;
 use super::world::Shard;
 use crate::FileMode;
@@ -11,47 +13,66 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 pub(crate) async fn create_dir_all(path: &Path) -> io::Result<()> {
-    on_disk("create_dir_all", path, Disk::create_directories).await
+    on_disk("create_dir_all", IoKind::Create, path, Disk::create_directories).await
 }
 
 pub(crate) async fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let names = on_disk("read_dir", path, |disk, path| disk.list(path)).await?;
-    Ok(names.iter().filter_map(|name| name.file_name()).map(|name| path.join(name)).collect())
+    let entries = on_disk("read_dir", IoKind::List, path, |disk, path| disk.list(path)).await?;
+    Ok(entries.iter().map(|entry| as_asked(path, entry)).collect())
+}
+
+pub(crate) async fn list(path: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let entries = on_disk("list", IoKind::List, path, |disk, path| disk.list_with_sizes(path)).await?;
+    Ok(entries.iter().map(|(entry, bytes)| (as_asked(path, entry), *bytes)).collect())
+}
+
+/// The entry of a directory whose path was given as `path`, absolute or not.
+fn as_asked(path: &Path, entry: &Path) -> PathBuf {
+    path.join(entry.file_name().expect("an entry has a name"))
 }
 
 pub(crate) async fn exists(path: &Path) -> io::Result<bool> {
-    on_disk("exists", path, |disk, path| Ok(disk.exists(path))).await
+    on_disk("exists", IoKind::List, path, |disk, path| Ok(disk.exists(path))).await
 }
 
 pub(crate) async fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    let to = absolute(to);
-    on_disk("rename", from, move |disk, from| disk.rename(from, &to)).await
+    let (from, to) = (absolute(from), absolute(to));
+    let (digest, from_path) = (digest_of(from.as_os_str().as_encoded_bytes()), from.clone());
+    let rename = move |disk: &mut Disk, seed: &mut Seed| {
+        disk.fault(seed, IoKind::Rename, &[&from, &to])?;
+        disk.rename(&from, &to)
+    };
+    perform(&current_sim(), &from_path, "rename", 0, digest, rename).await
 }
 
 pub(crate) async fn remove_file(path: &Path) -> io::Result<()> {
-    on_disk("remove_file", path, Disk::remove_file).await
+    on_disk("remove_file", IoKind::Remove, path, Disk::remove_file).await
 }
 
 pub(crate) async fn remove_dir_all(path: &Path) -> io::Result<()> {
-    on_disk("remove_dir_all", path, Disk::remove_tree).await
+    on_disk("remove_dir_all", IoKind::Remove, path, Disk::remove_tree).await
 }
 
 pub(crate) async fn sync_dir(path: &Path) -> io::Result<()> {
-    on_disk("sync_dir", path, Disk::sync_directory).await
+    on_disk("sync_dir", IoKind::SyncDir, path, Disk::sync_directory).await
+}
+
+pub(crate) async fn truncate(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::open(path, FileMode::ReadWrite).await?;
+    file.set_len(bytes).await?;
+    file.sync().await
 }
 
 pub(crate) async fn read(path: &Path) -> io::Result<Vec<u8>> {
-    on_disk("read_whole", path, Disk::content).await
+    on_disk("read_whole", IoKind::Read, path, Disk::content).await
 }
 
 pub(crate) async fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     let path = absolute(path);
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = path.with_added_extension("tmp");
-    if exists(&temporary).await? {
-        remove_file(&temporary).await?;
-    }
-    let file = File::open(&temporary, FileMode::CreateNew).await?;
+    // An earlier try may have left one.
+    let file = File::open(&temporary, FileMode::OpenOrCreate).await?;
     file.write_whole(content).await?;
     file.sync().await?;
     rename(&temporary, &path).await?;
@@ -59,7 +80,7 @@ pub(crate) async fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> 
 }
 
 pub(crate) async fn space(path: &Path) -> io::Result<(u64, u64)> {
-    on_disk("space", path, |disk, _| Ok(disk.space())).await
+    on_disk("space", IoKind::List, path, |disk, path| disk.space(path)).await
 }
 
 pub(crate) struct DirLock {
@@ -78,7 +99,9 @@ impl Drop for DirLock {
 pub(crate) async fn lock_dir(path: &Path) -> io::Result<DirLock> {
     let shard = current_sim();
     let path = absolute(path);
-    perform(&shard, "lock_dir", 0, 0, |_, _| ()).await;
+    let lock_path = path.clone();
+    let create = move |disk: &mut Disk, seed: &mut Seed| disk.fault(seed, IoKind::Create, &[&lock_path]);
+    perform(&shard, &path, "lock_dir", 0, 0, create).await?;
     let directory = shard.with(|world| {
         let disk = &mut world.node(shard.node).disk;
         let directory = disk.find_directory(&path)?;
@@ -91,12 +114,19 @@ pub(crate) async fn lock_dir(path: &Path) -> io::Result<DirLock> {
     Ok(DirLock { shard, directory })
 }
 
+/// Does `effect` unless a fault of `kind` strikes.
 async fn on_disk<R: 'static>(
-    kind: &'static str,
+    name: &'static str,
+    kind: IoKind,
     path: &Path,
     effect: impl FnOnce(&mut Disk, &Path) -> io::Result<R> + 'static,
 ) -> io::Result<R> {
     let path = absolute(path);
     let digest = digest_of(path.as_os_str().as_encoded_bytes());
-    perform(&current_sim(), kind, 0, digest, move |disk, _| effect(disk, &path)).await
+    let concerned = path.clone();
+    let effect = move |disk: &mut Disk, seed: &mut Seed| {
+        disk.fault(seed, kind, &[&concerned])?;
+        effect(disk, &concerned)
+    };
+    perform(&current_sim(), &path, name, 0, digest, effect).await
 }

@@ -130,6 +130,12 @@ impl World {
         self.later.remove(&(id.0, id.1))
     }
 
+    /// Like [`World::take_back`], everything.
+    #[must_use = "return it from `with`"]
+    pub(super) fn take_all_planned(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.later).into_values().collect()
+    }
+
     /// Moves the clock to the next planned action, not past `limit_nanos`, and performs it. False when there is none.
     pub(super) fn advance(&mut self, limit_nanos: u64) -> bool {
         let Some(next) = self.later.first_entry().filter(|next| next.key().0 <= limit_nanos) else {

@@ -173,6 +173,35 @@ fn names_are_managed() {
     });
 }
 
+/// Opening a log with thousands of segments must not cost a call off the shard for the size of each.
+#[test]
+fn a_listing_has_the_sizes() {
+    on_shard(|| async {
+        let scratch = Scratch::new("listed");
+        let root = &scratch.0;
+        fs::create_dir_all(&root.join("folder")).await.unwrap();
+        std::fs::write(root.join("b"), vec![7; 5000]).unwrap();
+        std::fs::write(root.join("a"), b"").unwrap();
+        let expected = [(root.join("a"), 0), (root.join("b"), 5000), (root.join("folder"), 0)];
+        assert_eq!(fs::list(root).await.unwrap(), expected);
+        assert_eq!(fs::list(&root.join("c")).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    });
+}
+
+/// Repair cuts a bad tail off a file that no log has open.
+#[test]
+fn a_file_is_truncated_by_its_name() {
+    on_shard(|| async {
+        let scratch = Scratch::new("truncated");
+        let path = scratch.0.join("file");
+        assert_eq!(fs::truncate(&path, 0).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::write(&path, vec![7; 5000]).unwrap();
+        fs::truncate(&path, 100).await.unwrap();
+        fs::truncate(&path, 200).await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [[7; 100], [0; 100]].concat());
+    });
+}
+
 /// Two brokers on one directory would each recycle the other's journal.
 #[test]
 fn a_directory_is_locked_once() {

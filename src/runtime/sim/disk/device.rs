@@ -4,11 +4,13 @@ use super::Disk;
 use crate::sim::completion::completion;
 use crate::sim::seed::Seed;
 use crate::sim::world::{Shard, World};
+use std::path::Path;
 use std::rc::Rc;
 
-/// Has the device do `effect`. A dropped future does not stop it; the end of the shard does.
+/// Has the device of the volume that has `path` do `effect`. A dropped future does not stop it; the end of the shard does.
 pub(in crate::sim) async fn perform<R: 'static>(
     shard: &Rc<Shard>,
+    path: &Path,
     kind: &'static str,
     bytes: usize,
     digest: u64,
@@ -17,7 +19,7 @@ pub(in crate::sim) async fn perform<R: 'static>(
     let (complete, completion) = completion();
     let performer = shard.clone();
     shard.with(|world| {
-        let latency_nanos = world.disk_latency_nanos(shard, bytes);
+        let latency_nanos = world.disk_latency_nanos(shard, path, bytes);
         world.after_if_alive(shard, latency_nanos, move |world| {
             performer.record(world, kind, bytes as u64, digest);
             let World { nodes, seed, .. } = world;
@@ -30,9 +32,9 @@ pub(in crate::sim) async fn perform<R: 'static>(
 }
 
 impl World {
-    fn disk_latency_nanos(&mut self, shard: &Shard, bytes: usize) -> u64 {
+    fn disk_latency_nanos(&mut self, shard: &Shard, path: &Path, bytes: usize) -> u64 {
         let World { nodes, seed, .. } = self;
-        let options = &nodes[shard.node.index()].disk.options;
+        let options = nodes[shard.node.index()].disk.options_at(path);
         let transfer_nanos = bytes as u64 * 1_000_000_000 / options.bytes_per_second.max(1);
         seed.nanos_within(&options.latency) + transfer_nanos
     }

@@ -121,10 +121,12 @@ impl Tree {
 
     /// Whether a name leads to `inode`, or might after a power loss.
     pub(super) fn mentions(&self, inode: Inode) -> bool {
-        self.directories.values().any(|directory| {
-            let entries = directory.live.values().chain(directory.durable.values());
-            entries.copied().any(|named| named == inode) || directory.unsynced.iter().any(|change| change.names(inode))
-        })
+        self.directories.values().any(|directory| directory.mentioned().any(|named| named == inode))
+    }
+
+    /// What [`Tree::mentions`] is true for.
+    pub(super) fn all_mentioned(&self) -> BTreeSet<Inode> {
+        self.directories.values().flat_map(Directory::mentioned).collect()
     }
 
     pub(super) fn lose_power(&mut self, seed: &mut Seed) {
@@ -155,6 +157,11 @@ impl Directory {
         self.live.keys().cloned().collect()
     }
 
+    fn mentioned(&self) -> impl Iterator<Item = Inode> {
+        let changes = self.unsynced.iter().filter_map(NameChange::inode);
+        self.live.values().chain(self.durable.values()).copied().chain(changes)
+    }
+
     pub(super) fn sync_all(&mut self) {
         self.unsynced.clear();
         self.durable = self.live.clone();
@@ -162,10 +169,10 @@ impl Directory {
 }
 
 impl NameChange {
-    fn names(&self, named: Inode) -> bool {
+    fn inode(&self) -> Option<Inode> {
         match self {
-            NameChange::Link { inode, .. } | NameChange::Rename { inode, .. } => *inode == named,
-            NameChange::Unlink { .. } => false,
+            NameChange::Link { inode, .. } | NameChange::Rename { inode, .. } => Some(*inode),
+            NameChange::Unlink { .. } => None,
         }
     }
 }

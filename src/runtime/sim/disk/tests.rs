@@ -1,5 +1,8 @@
 //! What a disk keeps, loses and refuses.
 
+mod faults;
+mod volumes;
+
 use crate::sim::{DiskOptions, IoFault, IoKind, LocalMain, NodeId, Sim, SimOptions};
 use crate::{BLOCK_BYTES, Buffer, Durability, File, FileMode, fs};
 use std::future::Future;
