@@ -7,13 +7,20 @@
 mod commands;
 mod support;
 
-use support::{Broker, Client};
+use support::{Broker, Client, now_millis};
 
 /// librdkafka is below kcat and the clients of a dozen languages: a codec or an acks that it cannot use is an outage for all of them.
 #[test]
 fn librdkafka_reads_back_what_it_wrote_with_every_codec_and_acks() {
     let broker = Broker::start(&[]);
     Client::Python.run("librdkafka.py", &[broker.address()]);
+}
+
+/// kcat is what people reach for when something is wrong: the headers and timestamps that it shows are taken for the truth.
+#[test]
+fn kcat_reads_back_what_it_wrote_and_what_librdkafka_wrote() {
+    let broker = Broker::start(&["-o", "num.partitions=3"]);
+    Client::Kcat.run("kcat.py", &[broker.address()]);
 }
 
 /// kafka-python checks sizes and checksums in its own way, and seeks by time; what one library writes the other must read.
@@ -45,11 +52,11 @@ fn kafkas_own_tools_create_describe_produce_and_consume() {
     let (topics, produce, consume) = ("TopicCommand", "ConsoleProducer", "consumer.ConsoleConsumer");
 
     let created =
-        java(topics, &["--create", "--topic", "orders", "--partitions", "2", "--config", "retention.ms=3600000"], "");
+        java(topics, &["--create", "--topic", "orders", "--partitions", "3", "--config", "retention.ms=3600000"], "");
     assert!(created.contains("Created topic orders."), "{created}");
     let described = java(topics, &["--describe", "--topic", "orders"], "");
     for expected in [
-        "PartitionCount: 2",
+        "PartitionCount: 3",
         "ReplicationFactor: 1",
         "retention.ms=3600000",
         "Partition: 1\tLeader: 1\tReplicas: 1\tIsr: 1",
@@ -59,6 +66,7 @@ fn kafkas_own_tools_create_describe_produce_and_consume() {
 
     let lines: String = (0..50).map(|i| format!("trace:{i},span:x\tkey-{i}\tvalue {i} grüße\n")).collect();
     let keyed = ["--reader-property", "parse.key=true", "--reader-property", "parse.headers=true"];
+    let before = now_millis();
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let acks = if codec == "none" { "1" } else { "all" };
         let property = format!("acks={acks}");
@@ -69,21 +77,48 @@ fn kafkas_own_tools_create_describe_produce_and_consume() {
             &lines,
         );
     }
+    let after = now_millis();
+    // The console producer stamps its records itself; these have timestamps that somebody chose.
+    let dated: String = (0..50)
+        .map(|i| format!("CreateTime:{}\ttrace:{i},span:y\tdated-{i}\tvalue {i}\n", 1_700_000_000_000_i64 + i * 7))
+        .collect();
+    Client::Python.run_with_input("lines.py", &[broker.address(), "produce", "orders"], &dated);
+
     let mut read = String::new();
-    for partition in ["0", "1"] {
+    for partition in ["0", "1", "2"] {
         let from = ["--topic", "orders", "--partition", partition, "--offset", "earliest", "--timeout-ms", "4000"];
-        let shown = ["--formatter-property", "print.key=true", "--formatter-property", "print.headers=true"];
+        let shown = ["timestamp", "partition", "offset", "headers", "key"].map(|part| format!("print.{part}=true"));
+        let shown = shown.iter().flat_map(|property| ["--formatter-property", property]).collect::<Vec<_>>();
         read.push_str(&java(consume, &[&from[..], &shown].concat(), ""));
     }
-    let mut got: Vec<&str> = read.lines().filter(|line| line.starts_with("trace:")).collect();
-    let mut expected: Vec<&str> = std::iter::repeat_n(lines.lines(), 5).flatten().collect();
-    got.sort_unstable();
-    expected.sort_unstable();
-    assert_eq!(got, expected);
+    let read = sorted(read.lines().filter(|line| line.starts_with("CreateTime:")));
+    let library = Client::Python.run("lines.py", &[broker.address(), "consume", "orders", "300"]);
+    assert_eq!(read, sorted(library.lines()), "librdkafka reads something else");
+
+    // CreateTime:T, Partition:P, Offset:O, and the line that was sent.
+    let parts = read.iter().map(|line| {
+        let mut parts = line.splitn(4, '\t');
+        (parts.next().expect("a time"), parts.nth(2).expect("headers, key and value"))
+    });
+    let (chosen, stamped): (Vec<_>, Vec<_>) = parts.partition(|(_, sent)| sent.contains("\tdated-"));
+    let chosen: Vec<String> = chosen.into_iter().map(|(time, sent)| format!("{time}\t{sent}")).collect();
+    assert_eq!(sorted(chosen.iter().map(String::as_str)), sorted(dated.lines()));
+    for (time, sent) in &stamped {
+        let millis: i64 = time["CreateTime:".len()..].parse().expect("milliseconds");
+        assert!((before..=after).contains(&millis), "{sent:?} was not sent at {millis}");
+    }
+    let expected = std::iter::repeat_n(lines.lines(), 5).flatten();
+    assert_eq!(sorted(stamped.iter().map(|(_, sent)| *sent)), sorted(expected));
 
     assert_eq!(java(topics, &["--list"], "").trim(), "orders");
     java(topics, &["--delete", "--topic", "orders"], "");
     assert_eq!(java(topics, &["--list"], "").trim(), "");
+}
+
+fn sorted<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut lines: Vec<&str> = lines.collect();
+    lines.sort_unstable();
+    lines
 }
 
 /// An orderly restart must neither lose a record nor move an offset, whoever reads afterwards.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Seconds after which a broker or client that hangs is ended; ten times what the slowest needed on two busy cores.
 const BROKER_SECONDS_MAX: &str = "600";
@@ -122,6 +122,8 @@ pub enum Client {
     Python,
     Java,
     Go,
+    /// Driven by a Python program.
+    Kcat,
 }
 
 impl Client {
@@ -137,7 +139,9 @@ impl Client {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let (command, mut all) = match self {
             Client::Python if program == "-c" => (text(clients.join("python/bin/python")), vec!["-c".to_owned()]),
-            Client::Python => (text(clients.join("python/bin/python")), vec![text(here.join("python").join(program))]),
+            Client::Python | Client::Kcat => {
+                (text(clients.join("python/bin/python")), vec![text(here.join("python").join(program))])
+            }
             Client::Java => {
                 let class_path = format!("{}/*", text(clients.join("java")));
                 let class = format!("org.apache.kafka.tools.{program}");
@@ -151,16 +155,23 @@ impl Client {
     }
 
     fn fetch(self) {
-        let name = match self {
-            Client::Python => "python",
-            Client::Java => "java",
-            Client::Go => "go",
+        let names: &[&str] = match self {
+            Client::Python => &["python"],
+            Client::Java => &["java"],
+            Client::Go => &["go"],
+            Client::Kcat => &["python", "kcat"],
         };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/clients");
         let status =
-            Command::new(script).arg(name).env("CARGO_TARGET_DIR", target()).status().expect("scripts/clients");
-        assert!(status.success(), "scripts/clients {name} failed: its message says what is missing");
+            Command::new(script).args(names).env("CARGO_TARGET_DIR", target()).status().expect("scripts/clients");
+        assert!(status.success(), "scripts/clients {names:?} failed: its message says what is missing");
     }
+}
+
+/// The clock that clients stamp their records by.
+pub fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    i64::try_from(since.as_millis()).expect("a clock before the year 292 million")
 }
 
 /// Runs a program to its end and gives what it printed on standard output. Panics when it failed.

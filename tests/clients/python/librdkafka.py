@@ -41,13 +41,13 @@ def produce(broker, topic, settings):
         raise SystemExit(f"{topic}: not delivered: {failed[:3]}")
 
 
-def consume(broker, topic):
+def consume(broker, topic, count=RECORDS):
     consumer = Consumer({"bootstrap.servers": broker, "group.id": "unused", "enable.auto.commit": False, "check.crcs": True})
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in by_partition()])
-    got, left, end = {}, RECORDS, time.monotonic() + SECONDS_MAX
+    got, left, end = {}, count, time.monotonic() + SECONDS_MAX
     while left:
         if time.monotonic() > end:
-            raise SystemExit(f"{topic}: {left} of {RECORDS} records did not come within {SECONDS_MAX} s")
+            raise SystemExit(f"{topic}: {left} of {count} records did not come within {SECONDS_MAX} s")
         message = consumer.poll(1)
         if message is None:
             continue
