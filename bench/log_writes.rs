@@ -5,7 +5,9 @@
 //! batches are appended as references, so what a broker pays for receiving them is not in it.
 
 use bytes::Bytes;
-use ringlane_log::{AppendBatch, Log, LogId, LogOptions, ShardLogs, ShardLogsOptions, StableMode, StableOutcome};
+use ringlane_log::{
+    AppendBatch, Log, LogId, LogOptions, ShardLogs, ShardLogsOptions, StableMode, StableOutcome, VolumeOptions,
+};
 use ringlane_metrics::ShardMetrics;
 use ringlane_protocol::TopicId;
 use ringlane_runtime::ring::{self, RingOptions};
@@ -14,6 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Distinct source buffers, so that the copy reads memory and not a cache.
 const SOURCES: usize = 64;
@@ -64,15 +67,17 @@ async fn log_appends(
 ) {
     let data_dir = fresh(directory).await;
     let metrics = Rc::new(ShardMetrics::default());
-    let options = ShardLogsOptions { metrics: metrics.clone(), ..ShardLogsOptions::new(data_dir) };
-    let shard = ShardLogs::start(options).await.expect("starts");
+    let volume = VolumeOptions::new(data_dir, [0; 16], false);
+    let options = ShardLogsOptions { metrics: metrics.clone(), ..ShardLogsOptions::new(vec![volume], Arc::default()) };
+    let shard = ShardLogs::start(options);
     let options = LogOptions { stable_mode: mode, ..LogOptions::default() };
     let feeds = Rc::new(RefCell::new(BTreeMap::new()));
     for partition in 0..logs {
         let id = LogId { topic: "bench".to_owned(), topic_id: TopicId([9; 16]), partition: partition as i32 };
-        let log = shard.open(id, options, &mut |_| {}).await.expect("opens");
+        let log = shard.open(id, options, true, &mut ()).await.expect("opens");
         feeds.borrow_mut().insert(log.key(), Rc::new(Feed { log, next: Event::default() }));
     }
+    shard.begin().await.expect("the journal begins");
     let listener = spawn("listen", wake_feeds(shard.clone(), feeds.clone()));
     let sources = Rc::new(sources(batch_bytes));
     let batches = total_bytes / batch_bytes / logs;
@@ -84,9 +89,13 @@ async fn log_appends(
     for task in tasks {
         task.await.expect("no panic");
     }
-    let writes = (metrics.log_write_bytes.count(), metrics.log_write_batches.count());
+    let writes = (
+        metrics.journal_write_bytes.count() + metrics.log_write_bytes.count(),
+        metrics.journal_write_batches.count() + metrics.log_write_batches.count(),
+    );
     let snapshot = metrics.snapshot();
-    let (p50, p99) = snapshot.histogram("log_write_duration_us").map_or((0, 0), |summary| (summary.p50, summary.p99));
+    let (p50, p99) =
+        snapshot.histogram("journal_write_duration_us").map_or((0, 0), |summary| (summary.p50, summary.p99));
     let bytes = batches * batch_bytes * logs;
     let per_write =
         format!("{:.0} | {:.1}", bytes as f64 / 1024.0 / writes.0 as f64, (batches * logs) as f64 / writes.1 as f64);

@@ -39,6 +39,18 @@ const SPACE_CHECK_WHEN_FULL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct ShardLogs {
     shard: Rc<Shard>,
+    _table: Rc<OpenLogs>,
+}
+
+/// Empties the table of open logs with the last handle on it: logs and table know each other, and would keep each other for ever where
+/// nobody closes them (a process that is killed in the simulator).
+struct OpenLogs(Rc<Shard>);
+
+impl Drop for OpenLogs {
+    fn drop(&mut self) {
+        drop(self.0.stop_tasks());
+        drop(self.0.logs.take());
+    }
 }
 
 /// News of one log, since the last news of it.
@@ -160,7 +172,8 @@ impl ShardLogs {
             watchers: RefCell::default(),
             options,
         };
-        ShardLogs { shard: Rc::new(shard) }
+        let shard = Rc::new(shard);
+        ShardLogs { _table: Rc::new(OpenLogs(shard.clone())), shard }
     }
 
     /// What checkpoints store of a partition. Without it every open visits all batches of the log.
