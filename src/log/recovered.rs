@@ -10,7 +10,7 @@ use crate::journal;
 use crate::recovery::io_error;
 use crate::{LogName, VolumeOptions};
 use ringlane_runtime::fs;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// By volume, then by log.
@@ -21,9 +21,9 @@ pub struct Recovered {
 
 #[derive(Debug, Default)]
 struct RecoveredVolume {
-    records: HashMap<LogName, Record>,
+    records: BTreeMap<LogName, Record>,
     /// In the order of appending.
-    entries: HashMap<LogName, Vec<FoundEntry>>,
+    entries: BTreeMap<LogName, Vec<FoundEntry>>,
     /// Shards that had a journal here.
     shards: Vec<u16>,
     journal_bytes: u64,

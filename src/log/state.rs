@@ -318,6 +318,10 @@ impl LogState {
 
     /// The device has the write. `block` is what was written.
     pub fn written(&mut self, done: &WriteDone, block: &[u8]) {
+        if self.failed.is_some() {
+            // The log ended while the write was under way: what it had was dropped, and nobody is told of more.
+            return;
+        }
         let full_blocks = done.block_bytes / BLOCK_BYTES * BLOCK_BYTES;
         self.partial_block.clear();
         self.partial_block.extend_from_slice(&block[full_blocks..done.block_bytes]);

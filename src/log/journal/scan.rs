@@ -53,8 +53,11 @@ pub(crate) async fn scan(
     let mut expected = first_sequence;
     let mut at = start_of(&sources, epoch, first_sequence).await?;
     while let Some((source, position)) = at {
+        let before = expected;
         let end = walk(&sources[source], position, epoch, &mut expected, first_sequence, &mut scanned).await?;
-        at = sources.iter().position(|next| is_first(next, epoch, expected)).map(|next| (next, FIRST_WRITE_AT));
+        let next = sources.iter().position(|next| is_first(next, epoch, expected));
+        // A first write that is torn is still the first of its file: there it ends.
+        at = next.filter(|next| expected > before || *next != source).map(|next| (next, FIRST_WRITE_AT));
         if at.is_none() {
             check_end(&sources, Some((source, end)), epoch, expected).await?;
         }
@@ -185,18 +188,22 @@ async fn later_write(
     let mut position = from;
     while position < source.bytes {
         let window = source.read(position, WINDOW_BYTES).await?;
-        // Candidates in the window's first part have all of their heads in it.
-        let first_part = WINDOW_BYTES - WRITE_BYTES_MAX;
-        let is_last = position + window.len() as u64 >= source.bytes;
-        let reach = if is_last { window.len() } else { window.len().saturating_sub(WRITE_BYTES_MAX).max(first_part) };
-        for at in (0..reach).step_by(BLOCK_BYTES) {
+        let mut passed = window.len().max(BLOCK_BYTES);
+        for at in (0..window.len()).step_by(BLOCK_BYTES) {
             let Some(head) = WriteHead::peek(&window[at..]) else { continue };
-            let is_later = head.epoch == epoch && head.sequence > sequence;
-            if is_later && format::decode_entries(&head, &window[at..]).is_some() {
+            if head.epoch != epoch || head.sequence <= sequence {
+                continue;
+            }
+            if at > 0 && at + head.heads_bytes() > window.len() {
+                // Its heads go on behind the window: the next one begins with it.
+                passed = at;
+                break;
+            }
+            if format::decode_entries(&head, &window[at..]).is_some() {
                 return Ok(Some((position + at as u64, head)));
             }
         }
-        position += reach.max(BLOCK_BYTES) as u64;
+        position += passed as u64;
         give_way().await;
     }
     Ok(None)

@@ -32,7 +32,7 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let journal = &self.volume.journal;
-        if !journal.closing.get() && self.volume.failure().is_none() {
+        if std::thread::panicking() && self.volume.failure().is_none() {
             let source = std::io::Error::other("its writer ended");
             self.shard.volume_failed(self.volume, files::failure(&journal.folder, "writing the journal", 0, 0, source));
         }
