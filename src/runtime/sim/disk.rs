@@ -40,6 +40,8 @@ pub(super) struct Disk {
     next_write: u64,
     locked: BTreeSet<Inode>,
     next_inode: u64,
+    /// The node's wall clock when the operation under way takes effect.
+    now_ms: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -64,6 +66,7 @@ impl Disk {
             next_write: 0,
             locked: BTreeSet::new(),
             next_inode: 1,
+            now_ms: 0,
         };
         disk.create_directory(Path::new("/data")).expect("the root is empty");
         disk.tree.directory_mut(root).expect("it is the root").sync_all();
@@ -106,8 +109,22 @@ impl Disk {
     pub(super) fn create_file(&mut self, path: &Path) -> io::Result<Inode> {
         let inode = self.new_inode();
         self.tree.link(path, inode)?;
-        self.files.insert(inode, FileImages::default());
+        let mut file = FileImages::default();
+        file.modified_ms = self.now_ms;
+        self.files.insert(inode, file);
         Ok(inode)
+    }
+
+    pub(super) fn set_len(&mut self, inode: Inode, bytes: u64) {
+        let now_ms = self.now_ms;
+        let file = self.file(inode);
+        file.set_len(bytes);
+        file.modified_ms = now_ms;
+    }
+
+    pub(super) fn modified_ms(&mut self, path: &Path) -> io::Result<i64> {
+        let inode = self.find_file(path)?;
+        Ok(self.file(inode).modified_ms)
     }
 
     fn create_directory(&mut self, path: &Path) -> io::Result<()> {
@@ -223,7 +240,10 @@ impl Disk {
             return Err(error);
         }
         let is_durable = durability == Durability::Durable && !self.options.lies_about_durability;
-        self.file(write.inode).write(write.position, &write.data, is_durable);
+        let now_ms = self.now_ms;
+        let file = self.file(write.inode);
+        file.write(write.position, &write.data, is_durable);
+        file.modified_ms = now_ms;
         Ok(())
     }
 

@@ -110,7 +110,7 @@ impl File {
 
     pub(crate) async fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.handle.may_write()?;
-        let set_len = move |disk: &mut Disk, _: &mut Seed, name: &Name| disk.file(name.inode).set_len(bytes);
+        let set_len = move |disk: &mut Disk, _: &mut Seed, name: &Name| disk.set_len(name.inode, bytes);
         self.handle.perform("set_len", 0, bytes, set_len).await;
         Ok(())
     }
