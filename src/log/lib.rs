@@ -14,12 +14,14 @@
 mod cache;
 mod chunks;
 mod data_dir;
+mod deleted;
 mod error;
 mod files;
 mod handles;
 mod id;
 mod index;
 mod log;
+mod log_start;
 #[cfg(not(feature = "mutants"))]
 mod mutants;
 #[cfg(feature = "mutants")]
@@ -28,6 +30,9 @@ mod options;
 mod pace;
 mod read;
 mod recovery;
+mod retention;
+mod retention_clock;
+mod retention_task;
 mod scan;
 mod segment;
 mod shard;
@@ -38,10 +43,13 @@ mod timestamps;
 mod truncate;
 mod writer;
 
-pub use data_dir::DataDir;
+pub use data_dir::{DataDir, DataDirState};
 pub use error::{LogFailed, OpenError, ReadError};
 pub use id::{LogId, LogKey};
 pub use log::{AppendBatch, Log};
+pub use log_start::LogStartError;
 pub use options::{LogOptions, ShardLogsOptions, StableMode};
 pub use read::{DiskRead, ReadData, ReadPlan};
+pub use retention::RetentionOptions;
+pub use retention_clock::{RetentionClock, RetentionTime};
 pub use shard::{ShardLogs, StableEvent, StableOutcome};

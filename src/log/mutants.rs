@@ -12,6 +12,8 @@ pub enum Mutant {
     KeepTruncatedBytes,
     /// In written mode, the next segment is begun before this one is durable.
     RollWithoutSync,
+    /// Segments are deleted before the log start offset that says so is durable.
+    LogStartNotDurable,
 }
 
 #[cfg(feature = "mutants")]

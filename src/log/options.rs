@@ -1,5 +1,6 @@
 //! What a log and a shard's logs are told. Values come from `config`; nothing here knows a key's name except in comments.
 
+use crate::RetentionOptions;
 use ringlane_metrics::ShardMetrics;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -28,6 +29,7 @@ pub struct LogOptions {
     pub segment_index_bytes: u32,
     /// `index.interval.bytes`
     pub index_interval_bytes: u32,
+    pub retention: RetentionOptions,
 }
 
 impl Default for LogOptions {
@@ -40,6 +42,7 @@ impl Default for LogOptions {
             segment_ms: 7 * 24 * 3600 * 1000,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
+            retention: RetentionOptions::DEFAULT,
         }
     }
 }

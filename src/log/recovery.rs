@@ -40,13 +40,13 @@ struct Recovery<'a> {
     cut_bytes: u64,
 }
 
-/// Makes the first segment of a new log.
-pub(crate) async fn create(folder: &Path, options: LogOptions) -> Result<LogState, OpenError> {
-    let path = files::segment_path(folder, 0);
+/// Makes the first segment of a log that has none.
+pub(crate) async fn create(folder: &Path, options: LogOptions, base_offset: i64) -> Result<LogState, OpenError> {
+    let path = files::segment_path(folder, base_offset);
     let file =
         File::open(&path, FileMode::OpenOrCreate).await.map_err(io_error(&path, "creating the first segment"))?;
-    let segment = Segment { file: Some(file), ..Segment::new(0) };
-    Ok(LogState::new(options, VecDeque::from([segment]), 0, Vec::new()))
+    let segment = Segment { file: Some(file), ..Segment::new(base_offset) };
+    Ok(LogState::new(options, VecDeque::from([segment]), base_offset, Vec::new()))
 }
 
 /// Reads the segments of `folder` in offset order; `visit` sees every good batch.
@@ -54,6 +54,7 @@ pub(crate) async fn recover(
     folder: &Path,
     options: LogOptions,
     stopped_clean: bool,
+    log_start: i64,
     visit: &mut dyn FnMut(&BatchHeader),
 ) -> Result<Recovered, OpenError> {
     // The last process may have ended, even in order, between making a name here and syncing it. What is acknowledged from now on needs
@@ -73,7 +74,7 @@ pub(crate) async fn recover(
     }
     recovery.settle_newest(&mut bases).await?;
     if bases.is_empty() {
-        let state = create(folder, options).await?;
+        let state = create(folder, options, log_start).await?;
         fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
         return Ok(Recovered::empty(state));
     }

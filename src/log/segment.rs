@@ -25,6 +25,8 @@ pub(crate) struct Segment {
     pub max_timestamp: Option<(i64, i64)>,
     pub index: Option<SegmentIndex>,
     pub file: Option<File>,
+    /// Nobody writes to its files any more: retention may take it.
+    pub is_sealed: bool,
 }
 
 impl Segment {
@@ -38,6 +40,7 @@ impl Segment {
             max_timestamp: None,
             index: Some(SegmentIndex::default()),
             file: None,
+            is_sealed: false,
         }
     }
 

@@ -8,15 +8,19 @@ use crate::handles::Handles;
 use crate::log::LogInner;
 use crate::pace::Pace;
 use crate::recovery::{self, io_error};
+use crate::retention::Reason;
 use crate::state::{Eviction, LogState, NextSegment};
 use crate::tail::{self, Sequence};
-use crate::{Log, LogFailed, LogId, LogKey, LogOptions, OpenError, ShardLogsOptions, StableMode, files, writer};
+use crate::{
+    DataDirState, Log, LogFailed, LogId, LogKey, LogOptions, OpenError, ShardLogsOptions, StableMode, deleted, files,
+    log_start, writer,
+};
 use ringlane_metrics::ShardMetrics;
 use ringlane_protocol::records::BatchHeader;
 use ringlane_runtime::{Budget, Event, fs, spawn};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -51,6 +55,8 @@ pub(crate) struct Shard {
     pub write_slots: Budget,
     pub sync_slots: Budget,
     pub read_budget: Budget,
+    /// Deleted files are removed one at a time.
+    pub unlink_slot: Budget,
     pub pace: RefCell<Pace>,
     pub handles: RefCell<Handles>,
     cache: RefCell<TailCache>,
@@ -104,6 +110,7 @@ impl ShardLogs {
             write_slots: Budget::new("log writes", options.writes_in_flight),
             sync_slots: Budget::new("log syncs", SYNCS_IN_FLIGHT),
             read_budget: Budget::new("log reads", options.read_bytes_in_flight),
+            unlink_slot: Budget::new("file removals", 1),
             pace: RefCell::default(),
             handles: RefCell::default(),
             cache: RefCell::new(TailCache::new(options.tail_cache_bytes)),
@@ -151,8 +158,13 @@ impl ShardLogs {
         let deleted = data_dir.join(name);
         fs::rename(&inner.folder, &deleted).await.map_err(io_error(&inner.folder, "renaming the deleted log"))?;
         fs::sync_dir(data_dir).await.map_err(io_error(data_dir, "syncing the data directory"))?;
-        spawn("log-unlink", remove_folder(deleted)).detach();
+        deleted::remove_folder_later(&self.shard, deleted);
         Ok(())
+    }
+
+    /// The data directories, and which of them can no longer be used.
+    pub fn data_dirs(&self) -> Vec<DataDirState> {
+        vec![DataDirState { path: self.shard.options.data_dir.clone(), failure: None }]
     }
 
     /// Waits for news: each log appears at most once, or twice when it failed after some of it became stable. One task per shard calls
@@ -187,7 +199,7 @@ impl ShardLogs {
 impl Shard {
     /// The log's state from its folder, which is made when missing.
     async fn load(
-        &self,
+        self: &Rc<Self>,
         id: &LogId,
         folder: &Path,
         options: LogOptions,
@@ -211,10 +223,15 @@ impl Shard {
         if !exists {
             fs::create_dir_all(folder).await.map_err(io_error(folder, "creating the folder"))?;
         }
-        let recovered = match exists {
-            true => recovery::recover(folder, options, self.options.stopped_clean, visit).await?,
-            false => recovery::Recovered::empty(recovery::create(folder, options).await?),
+        let log_start = log_start::read_log_start(folder).await?;
+        let mut recovered = match exists {
+            true => {
+                deleted::settle(self, folder, log_start).await?;
+                recovery::recover(folder, options, self.options.stopped_clean, log_start, visit).await?
+            }
+            false => recovery::Recovered::empty(recovery::create(folder, options, 0).await?),
         };
+        log_start::settle(self, folder, log_start, &mut recovered.state).await?;
         if metadata.is_none() {
             // Also makes the first segment's name durable: both are in the folder that it syncs.
             let content = files::encode_partition_metadata(id.topic_id);
@@ -238,6 +255,16 @@ impl Shard {
         self.metrics.log_recovered_bytes.add(recovered.read_bytes);
         self.metrics.log_truncated_bytes.add(recovered.cut_bytes);
         Ok(recovered.state)
+    }
+
+    pub fn segment_dropped(&self, bytes: u64, reason: Reason) {
+        self.metrics.log_deleted_bytes.add(bytes);
+        let counter = match reason {
+            Reason::BelowStart => &self.metrics.log_segments_deleted_below_start,
+            Reason::Size => &self.metrics.log_segments_deleted_by_size,
+            Reason::Time => &self.metrics.log_segments_deleted_by_time,
+        };
+        counter.increment();
     }
 
     /// A batch went into a tail.
@@ -324,10 +351,4 @@ async fn close(log: Rc<LogInner>) -> Result<(), OpenError> {
     }
     log.shard.forget(&log);
     Ok(())
-}
-
-async fn remove_folder(path: PathBuf) {
-    if let Err(error) = fs::remove_dir_all(&path).await {
-        tracing::warn!(%error, path = %path.display(), "deleted log not removed: the next start tries again");
-    }
 }

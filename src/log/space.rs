@@ -170,9 +170,11 @@ async fn seal(log: &Rc<LogInner>, base_offset: i64) -> Result<(), LogFailed> {
     let failure = |doing, source| log.failure_of(doing, bytes, 0, source);
     file.set_len(bytes).await.map_err(|source| failure("cutting the full segment to size", source))?;
     writer::sync(log, &file).await?;
-    if write_indexes(log, base_offset, &offsets, &times).await {
-        let mut state = log.state.borrow_mut();
-        if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
+    let have_files = write_indexes(log, base_offset, &offsets, &times).await;
+    let mut state = log.state.borrow_mut();
+    if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
+        segment.is_sealed = true;
+        if have_files {
             (segment.index, segment.file) = (None, None);
         }
     }

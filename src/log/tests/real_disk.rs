@@ -18,6 +18,7 @@ const OPTIONS: LogOptions = LogOptions {
     segment_ms: i64::MAX,
     segment_index_bytes: 1 << 20,
     index_interval_bytes: 4096,
+    retention: ringlane_log::RetentionOptions::DEFAULT,
 };
 
 fn batch(base_offset: i64) -> AppendBatch {
