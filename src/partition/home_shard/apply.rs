@@ -69,7 +69,8 @@ impl Inner {
             }
         };
         let checkpoint = read_checkpoint(&log).await;
-        let epochs = LeaderEpochs::merged(checkpoint, scanned, log.end_offset());
+        let mut epochs = LeaderEpochs::merged(checkpoint, scanned, log.end_offset());
+        epochs.truncate_from_start(log.start_offset());
         Ok(partition(spec, number, log, epochs, transactions))
     }
 
