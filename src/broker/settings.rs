@@ -1,7 +1,7 @@
 //! Configuration values in the form in which the rooms below take them. The one place where a key's name meets its use.
 
 use ringlane_config::{CompressionType, Config, TimestampType};
-use ringlane_log::{LogOptions, StableMode};
+use ringlane_log::{LogOptions, RetentionOptions, StableMode};
 use ringlane_metadata::Image;
 use ringlane_metadata::controller::TopicRules;
 use ringlane_partition::{TopicConfig, TopicPartition};
@@ -89,6 +89,13 @@ pub fn topic(config: &Config, image: &Image, name: &str) -> TopicSettings {
             index_interval_bytes: topic.index_interval_bytes as u32,
             // Committed offsets and ends of transactions are how the rest gets out of a full disk.
             uses_reserve: INTERNAL_TOPICS.contains(&name),
+            retention: RetentionOptions {
+                delete: topic.cleanup_policy.delete,
+                retention_ms: topic.retention_ms,
+                retention_bytes: topic.retention_bytes,
+                timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
+                file_delete_delay_ms: topic.file_delete_delay_ms.max(0) as u64,
+            },
         },
         segment_jitter_ms: topic.segment_jitter_ms,
     }

@@ -13,7 +13,7 @@ use crate::task::keep_running;
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ringlane_config::Config;
-use ringlane_log::{Recovered, ShardLogs, ShardLogsOptions, VolumeOptions};
+use ringlane_log::{DataDirState, Recovered, ShardLogs, ShardLogsOptions, VolumeOptions};
 use ringlane_metadata::{ControllerReply, ControllerRequest, Image, Partition, Refused, Topic};
 use ringlane_metrics::{ShardMetrics, Snapshot};
 use ringlane_partition::{HomeShard, HomeShardOptions, PartitionSpec, ReadTicket, TopicConfig, TopicPartition};
@@ -133,6 +133,7 @@ impl Shard {
             producers_max: broker.shard_producers_max,
             // What every connection shard may have admitted, and again as much from requests that timed out meanwhile.
             unstable_bytes_max: 2 * shards * broker.request_bytes_per_shard(shards),
+            retention_check_interval: Duration::from_millis(broker.log_retention_check_interval_ms),
             ..HomeShardOptions::new(opening.identity.node_id, logs.clone(), metrics.clone())
         });
         let sessions_max = broker.max_incremental_fetch_session_cache_slots.div_ceil(shards);
@@ -199,6 +200,11 @@ impl Shard {
 
     pub fn topic_config(&self, topic: TopicId) -> Option<Arc<TopicConfig>> {
         self.topics.borrow().get(&topic).map(|settings| settings.partition.clone())
+    }
+
+    /// The data directories of this broker.
+    pub fn data_dirs(&self) -> Vec<DataDirState> {
+        self.logs.data_dirs()
     }
 
     /// The right to have one more read waiting on `to`; `None` when too many are. At home a read takes no credit, and the home shard has its

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use ringlane_client::Acks;
+use ringlane_client::{Acks, DeleteBefore};
 use ringlane_protocol::records::Compression;
 
 /// Serves the Kafka protocol from local disks: one shard per core, io_uring, durable acks.
@@ -114,7 +114,7 @@ pub struct BrokerArgs {
     pub format: Format,
 }
 
-/// Create, list, describe and delete topics
+/// Create, list, describe and delete topics, or their oldest records
 #[derive(Subcommand)]
 #[command(after_help = TOPIC_EXAMPLES)]
 pub enum TopicCommand {
@@ -134,6 +134,7 @@ pub enum TopicCommand {
         #[command(flatten)]
         brokers: BrokerArgs,
     },
+    DeleteRecords(DeleteRecordsArgs),
     /// Delete topics and all their records
     Delete {
         #[arg(required = true, value_name = "TOPIC")]
@@ -170,17 +171,50 @@ pub struct CreateArgs {
     pub brokers: BrokerArgs,
 }
 
+/// Delete the oldest records of a topic, for good
+///
+/// Consumers can no longer read what is before the offset; its space is freed segment by segment. Topics that are only compacted
+/// refuse it.
+#[derive(clap::Args)]
+#[command(after_help = DELETE_RECORDS_EXAMPLES)]
+pub struct DeleteRecordsArgs {
+    pub topic: String,
+    /// The first offset to keep, or end: delete every record that is there now
+    #[arg(long, value_name = "OFFSET|end", value_parser = before)]
+    pub before: DeleteBefore,
+    /// These partitions only: 0,2 [default: all]
+    #[arg(short, long = "partition", value_name = "PARTITION,...", value_delimiter = ',')]
+    pub partitions: Vec<i32>,
+    #[command(flatten)]
+    pub brokers: BrokerArgs,
+}
+
+const DELETE_RECORDS_EXAMPLES: &str = "\
+Examples:
+  ringlane topic delete-records orders --before end             keep the topic, drop its records
+  ringlane topic delete-records orders -p 0 --before 4711       partition 0 begins at offset 4711";
+
+fn before(text: &str) -> Result<DeleteBefore, String> {
+    match text.parse() {
+        _ if text == "end" => Ok(DeleteBefore::End),
+        Ok(offset) if offset >= 0 => Ok(DeleteBefore::Offset(offset)),
+        _ => Err("expected an offset or end".to_owned()),
+    }
+}
+
 const TOPIC_EXAMPLES: &str = "\
 Examples:
   ringlane topic create orders payments -p 12 -c retention.ms=86400000
   ringlane topic create audit -c flush.messages=1 --if-not-exists
   ringlane topic list --format json
-  ringlane topic describe orders -b broker1:9092";
+  ringlane topic describe orders -b broker1:9092
+  ringlane topic delete-records orders --before end";
 
 impl TopicCommand {
     pub fn brokers(&self) -> &BrokerArgs {
         match self {
             TopicCommand::Create(args) => &args.brokers,
+            TopicCommand::DeleteRecords(args) => &args.brokers,
             TopicCommand::List { brokers, .. }
             | TopicCommand::Describe { brokers, .. }
             | TopicCommand::Delete { brokers, .. } => brokers,
@@ -309,6 +343,9 @@ mod tests {
         assert_eq!(of("17"), Ok(Start::Offset(17)));
         assert_eq!(of("-5"), Ok(Start::Last(5)));
         assert_eq!(of("@1767225600000"), Ok(Start::Timestamp(1_767_225_600_000)));
+        assert_eq!(before("end"), Ok(DeleteBefore::End));
+        assert_eq!(before("0"), Ok(DeleteBefore::Offset(0)));
+        assert!(before("-1").is_err() && before("ende").is_err());
         assert!(of("strat").is_err() && of("@").is_err() && of("--5").is_err());
     }
 }

@@ -6,10 +6,13 @@ use ringlane_protocol::create_partitions::{CreatePartitionsRequest, CreatePartit
 use ringlane_protocol::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
+use ringlane_protocol::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
 use ringlane_protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
 use ringlane_protocol::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use ringlane_protocol::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse};
-use ringlane_protocol::{Request, TopicId};
+use ringlane_protocol::{ErrorCode, Request, TopicId};
 use std::rc::Rc;
 
 /// Operations on the cluster. Any broker takes them and passes on what is another's.
@@ -62,6 +65,17 @@ impl ConfigEntry {
     }
 }
 
+/// Which records of a partition go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteBefore {
+    /// Those before this offset, which may not be past the high watermark.
+    Offset(i64),
+    /// All that are committed.
+    End,
+}
+
+/// DeleteRecords' word for the high watermark.
+const HIGH_WATERMARK: i64 = -1;
 /// Kafka's resource types.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -129,6 +143,39 @@ impl Admin {
             check(&what, result.error_code, result.error_message)
         })
         .await
+    }
+
+    /// Deletes the oldest records of a partition; gives the offset at which it begins now. Asks the leader, again when it moved.
+    pub async fn delete_records(&self, topic: &str, partition: i32, before: DeleteBefore) -> Result<i64, ClientError> {
+        let offset = match before {
+            DeleteBefore::Offset(offset) => offset,
+            DeleteBefore::End => HIGH_WATERMARK,
+        };
+        let asked = DeleteRecordsPartition { partition_index: partition, offset };
+        let request = DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic { name: topic, partitions: vec![asked] }],
+            timeout_ms: self.timeout_ms(),
+        };
+        let what = format!("deleting records of topic {topic} partition {partition}");
+        let mut retry = Retry::within(self.client.options().api_timeout);
+        let mut info = self.client.topic(topic).await?;
+        loop {
+            let leader = info.require(partition)?.leader;
+            let outcome = async {
+                let leader = leader.ok_or_else(|| ClientError::refused(&what, ErrorCode::LeaderNotAvailable, None))?;
+                let reply = self.client.open(leader).await?.call(&request).await?;
+                let response: DeleteRecordsResponse = reply.body()?;
+                let result = response.topics.first().and_then(|topic| topic.partitions.first());
+                let result = result.ok_or_else(|| missing(&what))?;
+                check(&what, result.error_code, None)?;
+                Ok(result.low_watermark)
+            };
+            match outcome.await {
+                Ok(start) => return Ok(start),
+                Err(error) => retry.after(&what, error).await?,
+            }
+            info = self.client.refresh(topic).await?;
+        }
     }
 
     /// All topics, by name.
@@ -204,9 +251,7 @@ impl Admin {
             match outcome {
                 Ok(value) => return Ok(value),
                 // An unknown topic stays unknown: only who changes leaders is worth waiting for.
-                Err(
-                    error @ ClientError::Refused { code: ringlane_protocol::ErrorCode::UnknownTopicOrPartition, .. },
-                ) => {
+                Err(error @ ClientError::Refused { code: ErrorCode::UnknownTopicOrPartition, .. }) => {
                     return Err(error);
                 }
                 Err(error) => retry.after(what, error).await?,
@@ -215,10 +260,10 @@ impl Admin {
     }
 }
 
-fn check(what: &str, code: ringlane_protocol::ErrorCode, message: Option<&str>) -> Result<(), ClientError> {
+fn check(what: &str, code: ErrorCode, message: Option<&str>) -> Result<(), ClientError> {
     code.ok().map_err(|code| ClientError::refused(what, code, message))
 }
 
 fn missing(what: &str) -> ClientError {
-    ClientError::refused(what, ringlane_protocol::ErrorCode::UnknownServerError, Some("the answer names no result"))
+    ClientError::refused(what, ErrorCode::UnknownServerError, Some("the answer names no result"))
 }

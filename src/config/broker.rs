@@ -32,6 +32,8 @@ table! {
         "Addresses to listen on: NAME://HOST:PORT,... An empty host is every address. Kafka's default is every address; without authentication ours is this machine only.";
     log_dirs: Vec<String> = "log.dirs", List, Some("data"), Any, High, Restart, &[],
         "Directories of the data (log.dir is the same key), created when missing. The first one also holds the metadata. A new partition goes where there are fewest; a directory that fails takes its partitions out of service and no others.";
+    log_retention_check_interval_ms: u64 = "log.retention.check.interval.ms", Long, Some("300000"), Range(1, LONG_MAX), Medium, Restart, &[],
+        "How often logs are looked through for segments that retention.ms, retention.bytes or the log start offset no longer keep.";
     max_connections: usize = "max.connections", Int, Some("100000"), Range(0, INT_MAX), Medium, Restart, &[],
         "Most connections at a time; when reached, no more are accepted until one closes. Kafka has no limit.";
     max_connections_per_ip: usize = "max.connections.per.ip", Int, Some("2147483647"), Range(0, INT_MAX), Medium, Restart, &[],

@@ -67,7 +67,6 @@ const WHOLE: &[&str] = &[
     "log.flush.start.offset.checkpoint.interval.ms",
     "log.initial.task.delay.ms",
     "log.message.downconversion.enable",
-    "log.retention.check.interval.ms",
     "max.connection.creation.rate",
     "max.connections.per.ip.overrides",
     "metric.reporters",

@@ -73,7 +73,7 @@ table! {
         "Largest record batch that is accepted, as it comes over the wire (compressed).";
     message_timestamp_after_max_ms: i64 = "message.timestamp.after.max.ms", Long, Some("3600000"), Range(0, LONG_MAX), Medium, Dynamic,
         &[("log.message.timestamp.after.max.ms", 1)],
-        "How far a record's timestamp may be ahead of the broker's clock.";
+        "How far a record's timestamp may be ahead of the broker's clock; retention.ms believes no more.";
     message_timestamp_before_max_ms: i64 = "message.timestamp.before.max.ms", Long, Some("9223372036854775807"), Range(0, LONG_MAX),
         Medium, Dynamic, &[("log.message.timestamp.before.max.ms", 1)],
         "How far a record's timestamp may be behind the broker's clock.";
@@ -112,7 +112,7 @@ table! {
         "A partition's oldest segments go while it is larger than this; -1 is no limit.";
     retention_ms: i64 = "retention.ms", Long, Some("604800000"), Range(-1, LONG_MAX), Medium, Dynamic,
         &[("log.retention.ms", 1), ("log.retention.minutes", MINUTE_MS), ("log.retention.hours", HOUR_MS)],
-        "Segments whose newest record is older than this go; -1 is for ever.";
+        "Segments whose newest record is older than this go; -1 is for ever. A timestamp further in the future than message.timestamp.after.max.ms (an hour at least; a year at most, else an hour) is not believed: its segment counts from when it was last written.";
     segment_bytes: u64 = "segment.bytes", Int, Some("1073741824"), Range(1 << 20, INT_MAX), Medium, Dynamic,
         &[("log.segment.bytes", 1)],
         "Largest size of a segment; retention and compaction work on whole segments.";

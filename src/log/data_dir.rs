@@ -17,6 +17,14 @@ pub struct DataDir {
     _lock: fs::DirLock,
 }
 
+/// One data directory, as operators ask for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataDirState {
+    pub path: PathBuf,
+    /// Why it cannot be used, if so.
+    pub failure: Option<String>,
+}
+
 impl DataDir {
     /// Creates the directory when missing, locks it, takes the marker of the last orderly stop away, and sweeps what deleted logs
     /// left behind.

@@ -45,6 +45,11 @@ impl Handles {
         self.open.insert(key, (self.clock, handle));
     }
 
+    /// The log's segments up to this one are gone.
+    pub fn forget_up_to(&mut self, log: LogKey, base_offset: i64) {
+        self.open.retain(|(owner, base), _| *owner != log || *base > base_offset);
+    }
+
     /// The log's segments are gone or changed.
     pub fn forget(&mut self, log: LogKey) {
         self.open.retain(|(owner, _), _| *owner != log);
@@ -58,6 +63,17 @@ pub(crate) async fn handle(log: &LogInner, base_offset: i64) -> Result<Handle, R
         return Ok(handle);
     }
     let generation = log.state.borrow().generation;
+    let opened = open(log, base_offset).await;
+    // First of all: a file that is not there is no error when its segment was deleted meanwhile.
+    if log.state.borrow().generation != generation {
+        return Err(ReadError::Moved);
+    }
+    let handle = opened?;
+    log.shard.handles.borrow_mut().insert(key, handle.clone());
+    Ok(handle)
+}
+
+async fn open(log: &LogInner, base_offset: i64) -> Result<Handle, ReadError> {
     let path = files::segment_path(&log.folder, base_offset);
     let file = File::open(&path, FileMode::Read).await.map_err(read_error(path))?;
     let in_memory = index_in_memory(log, base_offset);
@@ -65,12 +81,7 @@ pub(crate) async fn handle(log: &LogInner, base_offset: i64) -> Result<Handle, R
         Some(index) => index,
         None => load_index(log, &file, base_offset).await?,
     };
-    let handle = Handle { file, index: Rc::new(index) };
-    if log.state.borrow().generation != generation {
-        return Err(ReadError::Moved);
-    }
-    log.shard.handles.borrow_mut().insert(key, handle.clone());
-    Ok(handle)
+    Ok(Handle { file, index: Rc::new(index) })
 }
 
 /// A copy, when the index files could not be written.

@@ -4,22 +4,24 @@
 //! Appending and planning a read touch memory only; what waits for the disk is a future.
 
 use crate::checkpoint::Record;
-use crate::journal::format::{EntryHead, Kind};
+use crate::journal::format::EntryHead;
 use crate::journal::{Covered, Entry};
 use crate::read::{DiskRead, ReadData, ReadPlan, ReadRange, Readers};
+use crate::retention::Plan;
 use crate::shard::Shard;
 use crate::state::LogState;
 use crate::volume::Volume;
 use crate::{
-    AppendError, LogFailed, LogId, LogKey, LogOptions, ReadError, StableMode, files, timestamps, truncate, writer,
+    AppendError, LogFailed, LogId, LogKey, LogOptions, LogStartError, ReadError, StableMode, files, log_start,
+    retention_task, timestamps, truncate, writer,
 };
 use bytes::Bytes;
 use ringlane_protocol::records::BatchHeader;
-use ringlane_runtime::{Budget, Event, fs, spawn};
+use ringlane_runtime::{Budget, Event, fs, oneshot, spawn};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -114,7 +116,35 @@ impl Log {
 
     /// First offset in the log.
     pub fn start_offset(&self) -> i64 {
-        self.inner.state.borrow().start_offset
+        self.inner.state.borrow().start_offset()
+    }
+
+    /// Makes `offset` the first one that can be read; durable when the future is ready, and then segments wholly below it go. Begins at
+    /// the call: a dropped future gives up the answer, not the work. The caller has seen to it that `offset` is not past the high watermark.
+    pub fn raise_log_start(&self, offset: i64) -> impl Future<Output = Result<(), LogStartError>> + use<> {
+        let (inner, (sender, receiver)) = (self.inner.clone(), oneshot());
+        let ended = self.inner.clone();
+        self.inner.background("log-start", async move {
+            let raised = log_start::raise(&inner, offset).await;
+            let is_raised = raised.is_ok();
+            // Nobody may be waiting any more.
+            drop(sender.send(raised));
+            if is_raised {
+                log_start::drop_below(&inner, &Plan::default()).await;
+            }
+        });
+        async move { receiver.await.unwrap_or_else(|| Err(LogStartError::Unavailable(Arc::new(ended.closing())))) }
+    }
+
+    /// Deletes the oldest segments that the log's options no longer keep: by size, by age at `now_ms` (`None`: the clock is not believed,
+    /// age counts for nothing), and those below the log start. Never past `high_watermark`.
+    pub async fn enforce_retention(&self, high_watermark: i64, now_ms: Option<i64>) -> Result<(), LogStartError> {
+        retention_task::enforce(&self.inner, high_watermark, now_ms).await
+    }
+
+    /// The data directory that the log lies in.
+    pub fn data_dir(&self) -> &Path {
+        self.inner.folder.parent().unwrap_or(&self.inner.folder)
     }
 
     /// Offset of the next append (Kafka's log end offset).
@@ -242,13 +272,18 @@ impl LogInner {
 
     /// Runs `work` beside the writer. Truncation, deletion and close wait for it.
     pub fn background(self: &Rc<LogInner>, name: &'static str, work: impl Future<Output = ()> + 'static) {
-        self.background_tasks.set(self.background_tasks.get() + 1);
-        let done = BackgroundDone(self.clone());
+        let busy = self.busy();
         spawn(name, async move {
             work.await;
-            drop(done);
+            drop(busy);
         })
         .detach();
+    }
+
+    /// Until it is dropped, truncation, deletion and close wait.
+    pub fn busy(self: &Rc<LogInner>) -> Busy {
+        self.background_tasks.set(self.background_tasks.get() + 1);
+        Busy(self.clone())
     }
 
     /// Waits until `ready` holds; whoever makes it hold notifies `changed`.
@@ -330,7 +365,6 @@ impl LogInner {
             Covered { log: self.key, generation: state.generation, next_offset, bytes: batch.bytes.len() };
         let head = EntryHead {
             log: self.id.name(),
-            kind: Kind::Append,
             bytes: batch.bytes.len() as u32,
             previous_end,
             base_offset: batch.base_offset,
@@ -372,16 +406,16 @@ impl LogInner {
         LogFailed { path: files::segment_path(&self.folder, base_offset), doing, position, bytes, source }
     }
 
-    fn closing(&self) -> LogFailed {
+    pub fn closing(&self) -> LogFailed {
         let source = io::Error::other("the log is being closed or deleted");
         LogFailed { path: self.folder.clone(), doing: "append", position: 0, bytes: 0, source }
     }
 }
 
 /// Counts a background task out, also when it panicked.
-struct BackgroundDone(Rc<LogInner>);
+pub(crate) struct Busy(Rc<LogInner>);
 
-impl Drop for BackgroundDone {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.background_tasks.set(self.0.background_tasks.get() - 1);
         self.0.changed.notify_all();

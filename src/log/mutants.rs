@@ -16,6 +16,8 @@ pub enum Mutant {
     ReleaseBeforeSync,
     /// What the journal has is appended again, whether the segments have it or not.
     ReplayTwice,
+    /// Segments are deleted before the log start offset that says so is durable.
+    LogStartNotDurable,
 }
 
 #[cfg(feature = "mutants")]

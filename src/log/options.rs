@@ -1,6 +1,6 @@
 //! What a log and a shard's logs are told. Values come from `config`; nothing here knows a key's name except in comments.
 
-use crate::Recovered;
+use crate::{DataDir, Recovered, RetentionOptions};
 use ringlane_metrics::ShardMetrics;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -32,6 +32,7 @@ pub struct LogOptions {
     pub index_interval_bytes: u32,
     /// Appends go on when the disk is down to its reserve: for what the broker itself needs to get out of that.
     pub uses_reserve: bool,
+    pub retention: RetentionOptions,
 }
 
 impl Default for LogOptions {
@@ -45,6 +46,7 @@ impl Default for LogOptions {
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             uses_reserve: false,
+            retention: RetentionOptions::DEFAULT,
         }
     }
 }
@@ -90,6 +92,13 @@ pub struct ShardLogsOptions {
 }
 
 impl ShardLogsOptions {
+    /// For a process of one shard with one data directory: reads its journals, too.
+    pub async fn of(data_dir: &DataDir, directory_id: [u8; 16]) -> ShardLogsOptions {
+        let volume = VolumeOptions::new(data_dir.path().to_owned(), directory_id, data_dir.stopped_clean());
+        let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
+        ShardLogsOptions::new(vec![volume], recovered.into())
+    }
+
     pub fn new(volumes: Vec<VolumeOptions>, recovered: Arc<Recovered>) -> ShardLogsOptions {
         ShardLogsOptions {
             volumes,

@@ -68,13 +68,13 @@ struct Recovery<'a> {
     cut_bytes: u64,
 }
 
-/// Makes the first segment of a new log.
-pub(crate) async fn create(folder: &Path, options: LogOptions) -> Result<LogState, OpenError> {
-    let path = files::segment_path(folder, 0);
+/// Makes the first segment of a log that has none.
+pub(crate) async fn create(folder: &Path, options: LogOptions, base_offset: i64) -> Result<LogState, OpenError> {
+    let path = files::segment_path(folder, base_offset);
     let file =
         File::open(&path, FileMode::OpenOrCreate).await.map_err(io_error(&path, "creating the first segment"))?;
-    let segment = Segment { file: Some(file), ..Segment::new(0) };
-    Ok(LogState::new(options, VecDeque::from([segment]), 0, Vec::new()))
+    let segment = Segment { file: Some(file), ..Segment::new(base_offset) };
+    Ok(LogState::new(options, VecDeque::from([segment]), base_offset, Vec::new()))
 }
 
 /// Reads the segments of `folder` in offset order; `visitor` learns what is in them.
@@ -82,6 +82,7 @@ pub(crate) async fn recover(
     folder: &Path,
     options: LogOptions,
     known: Known<'_>,
+    log_start: i64,
     visitor: &mut dyn Visitor,
 ) -> Result<Recovered, OpenError> {
     // The last process may have ended, even in order, between making a name here and syncing it. What is acknowledged from now on needs
@@ -94,11 +95,11 @@ pub(crate) async fn recover(
     }
     let doubtful = recovery.settle_newest(&mut bases).await?;
     if bases.is_empty() {
-        if let Some(record) = recovery.known.record.filter(|record| record.position > 0) {
+        if let Some(record) = recovery.known.record.filter(|record| record.position > 0 && record.end_offset > log_start) {
             return Err(missing_segment(folder, record));
         }
-        let state = create(folder, options).await?;
-        recovery.remove_doubtful(doubtful.as_deref(), 0).await?;
+        let state = create(folder, options, log_start).await?;
+        recovery.remove_doubtful(doubtful.as_deref(), log_start).await?;
         fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
         return Ok(Recovered::empty(state));
     }
@@ -129,7 +130,6 @@ pub(crate) async fn recover(
     };
     let mut state = LogState::new(options, segments, end_offset, partial_block);
     if let Some(record) = recovery.known.record {
-        state.start_offset = record.start_offset.clamp(state.start_offset, end_offset.max(state.start_offset));
         state.cleaned_offset = record.cleaned_offset;
     }
     Ok(Recovered { state, read_bytes: recovery.read_bytes, cut_bytes: recovery.cut_bytes })

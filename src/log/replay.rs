@@ -5,7 +5,6 @@
 //! journals may be void.
 
 use crate::error::OpenError;
-use crate::journal::format::Kind;
 use crate::journal::kept;
 use crate::journal::scan::{FoundEntry, read_batch};
 use crate::log::LogInner;
@@ -30,11 +29,6 @@ pub(crate) async fn replay(
     let mut source = Source::default();
     let (mut appended_bytes, mut appended_count) = (0, 0);
     for entry in entries {
-        if entry.head.kind == Kind::LogStart {
-            let mut state = log.state.borrow_mut();
-            state.start_offset = state.start_offset.max(entry.head.base_offset.min(state.end_offset));
-            continue;
-        }
         match place_of(log, entry)? {
             Place::Known => continue,
             Place::Lost => break,
@@ -111,10 +105,7 @@ pub(crate) async fn keep(folder: &Path, directory_id: [u8; 16], entries: &[Found
     let mut source = Source::default();
     let mut batches = Vec::with_capacity(entries.len());
     for entry in entries {
-        let bytes = match entry.head.kind {
-            Kind::Append => read_batch(source.open(&entry.path).await?, entry).await?.freeze(),
-            Kind::LogStart => bytes::Bytes::new(),
-        };
+        let bytes = read_batch(source.open(&entry.path).await?, entry).await?.freeze();
         batches.push((entry.head, bytes));
     }
     kept::write(folder, directory_id, batches).await

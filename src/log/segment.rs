@@ -27,6 +27,8 @@ pub(crate) struct Segment {
     pub timestamps_known: bool,
     pub index: Option<SegmentIndex>,
     pub file: Option<File>,
+    /// Nobody writes to its files any more: retention may take it.
+    pub is_sealed: bool,
 }
 
 impl Segment {
@@ -41,6 +43,7 @@ impl Segment {
             timestamps_known: true,
             index: Some(SegmentIndex::default()),
             file: None,
+            is_sealed: false,
         }
     }
 

@@ -10,12 +10,13 @@ use crate::journal::{self, Covered, JournalOptions, kept};
 use crate::log::LogInner;
 use crate::pace::Pace;
 use crate::recovery::{self, Visitor, io_error};
+use crate::retention::Reason;
 use crate::state::{Eviction, LogState};
 use crate::tail::{self, Sequence};
 use crate::volume::{Volume, Volumes};
 use crate::{
-    Log, LogFailed, LogId, LogKey, LogName, LogOptions, OpenError, ShardLogsOptions, VolumeOptions, checkpoint, close,
-    files, flusher, replay, writer,
+    DataDirState, Log, LogFailed, LogId, LogKey, LogName, LogOptions, OpenError, ShardLogsOptions, VolumeOptions,
+    checkpoint, close, deleted, files, flusher, log_start, replay, writer,
 };
 use bytes::Bytes;
 use ringlane_metrics::ShardMetrics;
@@ -80,6 +81,8 @@ pub(crate) struct Shard {
     pub flush_slots: Budget,
     pub sync_slots: Budget,
     pub read_budget: Budget,
+    /// Deleted files are removed one at a time.
+    pub unlink_slot: Budget,
     pub pace: RefCell<Pace>,
     pub handles: RefCell<Handles>,
     cache: RefCell<TailCache>,
@@ -160,6 +163,7 @@ impl ShardLogs {
             flush_slots: Budget::new("log flushes", options.flushes_in_flight),
             sync_slots: Budget::new("log syncs", SYNCS_IN_FLIGHT),
             read_budget: Budget::new("log reads", options.read_bytes_in_flight),
+            unlink_slot: Budget::new("file removals", 1),
             pace: RefCell::default(),
             handles: RefCell::default(),
             cache: RefCell::new(TailCache::new(options.tail_cache_bytes)),
@@ -264,8 +268,17 @@ impl ShardLogs {
         let deleted = data_dir.join(name);
         fs::rename(&inner.folder, &deleted).await.map_err(io_error(&inner.folder, "renaming the deleted log"))?;
         fs::sync_dir(data_dir).await.map_err(io_error(data_dir, "syncing the data directory"))?;
-        spawn("log-unlink", remove_folder(deleted)).detach();
+        deleted::remove_folder_later(&self.shard, deleted);
         Ok(())
+    }
+
+    /// The data directories, and which of them can no longer be used.
+    pub fn data_dirs(&self) -> Vec<DataDirState> {
+        let state = |volume: &Rc<Volume>| DataDirState {
+            path: volume.path.clone(),
+            failure: volume.failure().map(|failed| failed.to_string()),
+        };
+        self.shard.volumes.iter().map(state).collect()
     }
 
     /// Waits for news: each log appears at most once, or twice when it failed after some of it became stable. One task per shard calls
@@ -371,7 +384,10 @@ impl Shard {
         let key = LogKey(self.next_key.replace(self.next_key.get() + 1));
         let inner = LogInner::new(key, id.clone(), folder.to_owned(), self.clone(), volume.clone(), state);
         self.logs.borrow_mut().insert(key, inner.clone());
-        let replayed = replay::replay(&inner, entries, visitor).await;
+        let mut replayed = replay::replay(&inner, entries, visitor).await;
+        if replayed.is_ok() {
+            replayed = log_start::settle(&inner).await;
+        }
         if replayed.is_err() {
             self.forget(&inner);
         }
@@ -390,7 +406,7 @@ impl Shard {
 
     /// The log's state from its folder, which is made when missing.
     async fn load(
-        &self,
+        self: &Rc<Shard>,
         volume: &Volume,
         id: &LogId,
         folder: &Path,
@@ -421,10 +437,15 @@ impl Shard {
             entries,
             stopped_clean: volume.stopped_clean,
         };
-        let recovered = match exists {
-            true => recovery::recover(folder, options, known, visitor).await?,
-            false => recovery::Recovered::empty(recovery::create(folder, options).await?),
+        let log_start = log_start::read_log_start(folder).await?;
+        let mut recovered = match exists {
+            true => {
+                deleted::settle(self, folder, log_start).await?;
+                recovery::recover(folder, options, known, log_start, visitor).await?
+            }
+            false => recovery::Recovered::empty(recovery::create(folder, options, 0).await?),
         };
+        recovered.state.log_start = log_start;
         if metadata.is_none() {
             // Also makes the first segment's name durable: both are in the folder that it syncs.
             let content = files::encode_partition_metadata(id.topic_id);
@@ -512,6 +533,16 @@ impl Shard {
         self.flushed.notify_all();
     }
 
+    pub fn segment_dropped(&self, bytes: u64, reason: Reason) {
+        self.metrics.log_deleted_bytes.add(bytes);
+        let counter = match reason {
+            Reason::BelowStart => &self.metrics.log_segments_deleted_below_start,
+            Reason::Size => &self.metrics.log_segments_deleted_by_size,
+            Reason::Time => &self.metrics.log_segments_deleted_by_time,
+        };
+        counter.increment();
+    }
+
     /// A batch went into a tail.
     pub fn appended(&self, log: LogKey, sequence: Sequence, batch_bytes: usize) {
         self.cache.borrow_mut().admit(log, sequence, tail::memory_bytes(batch_bytes));
@@ -568,11 +599,5 @@ impl Shard {
             volume.checkpoints.close();
         }
         self.tasks.take()
-    }
-}
-
-async fn remove_folder(path: PathBuf) {
-    if let Err(error) = fs::remove_dir_all(&path).await {
-        tracing::warn!(%error, path = %path.display(), "deleted log not removed: the next start tries again");
     }
 }

@@ -171,11 +171,12 @@ async fn seal(log: &Rc<LogInner>, base_offset: i64) -> Result<(), LogFailed> {
     file.set_len(bytes).await.map_err(|source| failure("cutting the full segment to size", source))?;
     writer::sync(log, &file).await?;
     let turn = log.index_files.acquire(1).await;
-    let are_written = write_indexes(log, base_offset, &offsets, &times).await;
+    let have_files = write_indexes(log, base_offset, &offsets, &times).await;
     drop(turn);
-    if are_written {
-        let mut state = log.state.borrow_mut();
-        if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
+    let mut state = log.state.borrow_mut();
+    if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
+        segment.is_sealed = true;
+        if have_files {
             (segment.index, segment.file) = (None, None);
         }
     }

@@ -30,8 +30,9 @@ pub(crate) struct LogState {
     /// Oldest first, never empty. The last one takes appends; those behind `writing_base` have no file yet.
     pub segments: VecDeque<Segment>,
     pub tail: Tail,
-    /// First offset that readers may have; in or before the first segment.
-    pub start_offset: i64,
+    /// Below it nothing is read, though the first segment may begin before it. Raised by `log_start`, which also has `start_offset`.
+    pub log_start: i64,
+    pub raising_log_start: bool,
     pub end_offset: i64,
     pub stable_offset: i64,
     /// Everything below is written to segments.
@@ -68,7 +69,7 @@ pub(crate) struct LogState {
     /// Space ran out or the file system cannot: writes extend the file from now on.
     pub reserve_gave_up: bool,
     pub next_segment: NextSegment,
-    /// Grows with each truncation: a read that began before it plans again.
+    /// Grows when segments go, at either end: a read that began before it plans again.
     pub generation: u64,
     writing_base: i64,
     next_write: Cursor,
@@ -129,13 +130,20 @@ pub(crate) struct WriteDone {
 
 impl LogState {
     /// `segments` as found on disk, the last one with its file; `partial_block` is what it has in its last, incomplete block.
-    pub fn new(options: LogOptions, segments: VecDeque<Segment>, end_offset: i64, partial_block: Vec<u8>) -> LogState {
+    pub fn new(
+        options: LogOptions,
+        mut segments: VecDeque<Segment>,
+        end_offset: i64,
+        partial_block: Vec<u8>,
+    ) -> LogState {
+        segments.iter_mut().rev().skip(1).for_each(|segment| segment.is_sealed = true);
         LogState {
             options,
             writing_base: segments.back().map_or(0, |segment| segment.base_offset),
             segments,
             tail: Tail::new(end_offset),
-            start_offset: 0,
+            log_start: 0,
+            raising_log_start: false,
             end_offset,
             stable_offset: end_offset,
             flushed_offset: end_offset,
@@ -384,13 +392,21 @@ impl LogState {
         self.partial_block = partial_block;
         self.end_offset = self.end_offset.min(offset);
         self.stable_offset = offset.min(self.stable_offset.max(self.flushed_offset));
-        self.start_offset = self.start_offset.min(offset);
         (self.flushed_offset, self.synced_offset) = (offset, offset);
         (self.unflushed_bytes, self.flushable_bytes, self.direct) = (0, 0, false);
         self.generation += 1;
         let freed = self.tail.truncate(offset);
         self.next_write = Cursor { sequence: self.tail.end_sequence(), skip: 0 };
         freed
+    }
+
+    /// Takes the `count` oldest segments out of the log. They are sealed, and never all. Readers under way plan again.
+    pub fn drop_oldest(&mut self, count: usize) -> Vec<Segment> {
+        assert!(count < self.segments.len() && count <= self.writing_index(), "a log has a segment to write to");
+        if count > 0 {
+            self.generation += 1;
+        }
+        self.segments.drain(..count).collect()
     }
 
     /// What the tail has for a reader, if `from` is in it.

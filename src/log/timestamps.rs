@@ -21,10 +21,11 @@ pub(crate) async fn first_at_or_after(log: &Log, timestamp: i64, below: i64) -> 
     let segments = segments_with(log, |largest| largest >= timestamp);
     let Some((base_offset, _)) = segments.first().copied() else { return Ok(None) };
     let start = with_index(&log.inner, base_offset, |index| index.offset_before_timestamp(timestamp)).await?;
+    let log_start = log.start_offset();
     let mut answer = None;
-    walk(log, base_offset + i64::from(start), below, |batch| {
+    walk(log, (base_offset + i64::from(start)).max(log_start), below, |batch| {
         if batch.header.max_timestamp >= timestamp {
-            answer = first_record(batch, |at, offset| at >= timestamp && offset < below)?;
+            answer = first_record(batch, |at, offset| at >= timestamp && (log_start..below).contains(&offset))?;
         }
         Ok(answer.is_none())
     })
@@ -34,21 +35,25 @@ pub(crate) async fn first_at_or_after(log: &Log, timestamp: i64, below: i64) -> 
 
 /// First record below `below` with the largest timestamp there.
 pub(crate) async fn largest(log: &Log, below: i64) -> Result<Option<(i64, i64)>, ReadError> {
-    // A segment whose largest timestamp lies below the bound is known; of the others, a part has to be looked at.
+    // A segment whose largest timestamp lies within the bounds is known; of the others, a part has to be looked at.
     learn(&log.inner).await?;
+    let log_start = log.start_offset();
     let mut best: Option<(i64, i64)> = None;
     for (base_offset, (timestamp, offset)) in segments_with(log, |_| true) {
         if base_offset >= below || best.is_some_and(|(known, _)| timestamp <= known) {
             continue;
         }
-        if offset < below {
+        if offset < below && base_offset >= log_start {
             best = Some((timestamp, offset));
             continue;
         }
         let relative_below = u32::try_from(below - base_offset).unwrap_or(u32::MAX);
         let start = with_index(&log.inner, base_offset, |index| index.offset_of_largest_before(relative_below)).await?;
-        walk(log, base_offset + i64::from(start), below, |batch| {
-            let max_timestamp = batch.header.max_timestamp;
+        walk(log, (base_offset + i64::from(start)).max(log_start), below, |batch| {
+            let max_timestamp = match batch.header.base_offset < log_start {
+                true => largest_from(batch, log_start)?,
+                false => batch.header.max_timestamp,
+            };
             if max_timestamp >= 0 && best.is_none_or(|(known, _)| max_timestamp > known) {
                 best = Some((max_timestamp, batch.header.last_offset()));
             }
@@ -59,7 +64,7 @@ pub(crate) async fn largest(log: &Log, below: i64) -> Result<Option<(i64, i64)>,
     let Some((timestamp, in_batch_with)) = best else { return Ok(None) };
     let mut answer = None;
     walk(log, in_batch_with, below, |batch| {
-        answer = first_record(batch, |at, _| at == timestamp)?;
+        answer = first_record(batch, |at, offset| at == timestamp && offset >= log_start)?;
         Ok(false)
     })
     .await?;
@@ -146,8 +151,20 @@ fn visit_batches(
     }
 }
 
+/// Largest timestamp of the records from `offset` on; -1 without any.
+fn largest_from(batch: &Batch<'_>, offset: i64) -> Result<i64, String> {
+    let mut largest = -1;
+    first_record(batch, |at, record_offset| {
+        if record_offset >= offset {
+            largest = at.max(largest);
+        }
+        false
+    })?;
+    Ok(largest)
+}
+
 /// Offset and timestamp of the first record that `wanted(timestamp, offset)` accepts.
-fn first_record(batch: &Batch<'_>, wanted: impl Fn(i64, i64) -> bool) -> Result<Option<(i64, i64)>, String> {
+fn first_record(batch: &Batch<'_>, mut wanted: impl FnMut(i64, i64) -> bool) -> Result<Option<(i64, i64)>, String> {
     let body = batch.uncompressed_body(UNCOMPRESSED_BYTES_MAX).map_err(|error| error.to_string())?;
     for record in Records::new(&batch.header, &body) {
         let record: Record<'_> = record.map_err(|error| error.to_string())?;

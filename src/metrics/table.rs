@@ -126,6 +126,10 @@ metrics! {
     log_read_bytes: Counter, "log_read_bytes_total", Bytes, "Bytes read from log files.";
     log_read_us: Histogram, "log_read_duration_us", Microseconds, "Duration of reads from log files.";
     log_segments_rolled: Counter, "log_segments_rolled_total", Count, "Segments that were closed because they were full or old.";
+    log_deleted_bytes: Counter, "log_deleted_bytes_total", Bytes, "Bytes of segments that left their log.";
+    log_segments_deleted_by_time: Counter, "log_segments_deleted_by_time_total", Count, "Segments deleted because they were older than retention.ms.";
+    log_segments_deleted_by_size: Counter, "log_segments_deleted_by_size_total", Count, "Segments deleted because their log was larger than retention.bytes.";
+    log_segments_deleted_below_start: Counter, "log_segments_deleted_below_start_total", Count, "Segments deleted because they lay below the log start offset.";
     log_recovered_bytes: Counter, "log_recovered_bytes_total", Bytes, "Bytes that were read again at the start.";
     log_truncated_bytes: Counter, "log_truncated_bytes_total", Bytes, "Bytes of torn tails that were cut at the start.";
     partitions: Gauge, "partitions", Count, "Partitions whose home is the shard.";

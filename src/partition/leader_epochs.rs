@@ -75,6 +75,15 @@ impl LeaderEpochs {
         self.entries.retain(|entry| entry.start_offset < end_offset);
     }
 
+    /// The log begins at `start_offset` now: forgets epochs that ended before; the one that wrote there begins there.
+    pub fn truncate_from_start(&mut self, start_offset: i64) {
+        let begun = self.entries.partition_point(|entry| entry.start_offset <= start_offset);
+        self.entries.drain(..begun.saturating_sub(1));
+        if let Some(first) = self.entries.first_mut() {
+            first.start_offset = first.start_offset.max(start_offset);
+        }
+    }
+
     /// What the checkpoint says, corrected by what the log holds: the checkpoint knows epochs without records, the log knows what was
     /// written after the last checkpoint.
     pub fn merged(checkpoint: Option<LeaderEpochs>, scanned: LeaderEpochs, log_end_offset: i64) -> LeaderEpochs {
@@ -160,6 +169,25 @@ mod tests {
         assert!(epochs.assign(3, 50));
         assert_eq!(epochs.to_checkpoint(), "0\n2\n1 0\n3 50\n");
         assert!(!epochs.assign(3, 60) && !epochs.assign(2, 60) && !epochs.assign(-1, 60));
+    }
+
+    /// Epochs of deleted records would send a client to offsets that are gone; the epoch in which the log now begins must stay.
+    #[test]
+    fn epochs_of_deleted_records_are_forgotten() {
+        for (start, expected) in [
+            (0, "0\n3\n2 0\n4 100\n7 250\n"),
+            (50, "0\n3\n2 50\n4 100\n7 250\n"),
+            (100, "0\n2\n4 100\n7 250\n"),
+            (249, "0\n2\n4 249\n7 250\n"),
+            (300, "0\n1\n7 300\n"),
+        ] {
+            let mut epochs = epochs(&[(2, 0), (4, 100), (7, 250)]);
+            epochs.truncate_from_start(start);
+            assert_eq!(epochs.to_checkpoint(), expected, "start {start}");
+        }
+        let mut none = LeaderEpochs::default();
+        none.truncate_from_start(10);
+        assert_eq!(none, LeaderEpochs::default());
     }
 
     /// Kafka's own tools read this file, and its directories are opened here.

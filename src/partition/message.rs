@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ringlane_protocol::records::BatchHeader;
 use ringlane_protocol::{ErrorCode, TopicId};
 use ringlane_runtime::Buffer;
+use std::path::PathBuf;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TopicPartition {
@@ -285,6 +286,46 @@ impl OffsetsResult {
     pub(crate) fn failed(error: ErrorCode) -> OffsetsResult {
         OffsetsResult { error, timestamp: -1, offset: -1, leader_epoch: -1 }
     }
+}
+
+pub struct DeleteRecordsRequest {
+    pub timeout_ms: i32,
+    pub entries: Vec<DeleteRecordsEntry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteRecordsEntry {
+    pub at: TopicPartition,
+    /// The first offset to keep; -1: delete all that is committed.
+    pub offset: i64,
+}
+
+pub struct DeleteRecordsReply {
+    pub results: Vec<DeleteRecordsResult>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeleteRecordsResult {
+    pub error: ErrorCode,
+    /// Where the log begins now on all replicas; -1 when there is an error.
+    pub low_watermark: i64,
+}
+
+impl DeleteRecordsResult {
+    pub(crate) fn failed(error: ErrorCode) -> DeleteRecordsResult {
+        DeleteRecordsResult { error, low_watermark: -1 }
+    }
+}
+
+pub struct LogSizesReply {
+    pub sizes: Vec<LogSize>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogSize {
+    pub at: TopicPartition,
+    pub data_dir: PathBuf,
+    pub bytes: u64,
 }
 
 pub struct EpochEndRequest {

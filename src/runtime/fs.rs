@@ -80,6 +80,13 @@ pub async fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
         _ => ring::fs::write_atomic(path, content).await,
     }
 }
+/// When the file's content last changed, by the wall clock: milliseconds since 1970.
+pub async fn modified_ms(path: &Path) -> io::Result<i64> {
+    match backend_of_shard("fs::modified_ms") {
+        Backend::Sim => sim::fs::modified_ms(path).await,
+        _ => ring::fs::modified_ms(path).await,
+    }
+}
 /// Free and total bytes of the file system that holds `path`.
 pub async fn space(path: &Path) -> io::Result<(u64, u64)> {
     match backend_of_shard("fs::space") {

@@ -2,7 +2,7 @@
 
 use crate::support::{Broker, Ended, end_of, run};
 
-const RINGLANE: &str = env!("CARGO_BIN_EXE_ringlane");
+pub const RINGLANE: &str = env!("CARGO_BIN_EXE_ringlane");
 
 /// Runs a command against `broker` that must succeed.
 fn ringlane(broker: &Broker, arguments: &[&str], input: &str) -> String {
@@ -98,6 +98,25 @@ fn topics_are_made_listed_and_deleted_with_a_line_each() {
     ringlane(&broker, &["topic", "delete", "a", "b", "made-by-produce"], "");
     ringlane(&broker, &["topic", "delete", "a", "--if-exists"], "");
     assert_eq!(ringlane(&broker, &["topic", "list", "--format", "json"], ""), "[]\n");
+}
+
+/// Deleting too much cannot be undone: what is asked, what was done and what was refused each have their line.
+#[test]
+fn records_are_deleted_from_the_start_of_a_topic() {
+    let broker = Broker::start(&[]);
+    ringlane(&broker, &["topic", "create", "a", "-p", "2"], "");
+    ringlane(&broker, &["produce", "a", "-p", "1"], "one\ntwo\nthree\n");
+    let deleted = ringlane(&broker, &["topic", "delete-records", "a", "-p", "1", "--before", "2"], "");
+    assert_eq!(deleted, "PARTITION  LOG-START-OFFSET  STATUS\n1          2                 OK\n");
+    assert_eq!(ringlane(&broker, &["consume", "a", "-e"], ""), "three\n");
+    let at = ["--brokers", broker.address()];
+    let too_far = end_of(RINGLANE, &[&["topic", "delete-records", "a", "--before", "3"][..], &at].concat(), "");
+    assert_eq!(too_far.code, Some(1), "{}", too_far.out);
+    assert!(too_far.out.contains("OFFSET_OUT_OF_RANGE"), "{}", too_far.out);
+    assert!(too_far.errors.contains("1 of 2 partitions failed"), "{}", too_far.errors);
+    let all = ringlane(&broker, &["topic", "delete-records", "a", "--before", "end", "-f", "json"], "");
+    assert!(all.contains(r#""log_start_offset":3"#), "{all}");
+    assert_eq!(ringlane(&broker, &["consume", "a", "-e"], ""), "");
 }
 
 /// Every reason not to start is one message with its cure: a stack trace sends people back to what they had.

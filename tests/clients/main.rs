@@ -7,7 +7,8 @@
 mod commands;
 mod support;
 
-use support::{Broker, Client, now_millis};
+use commands::RINGLANE;
+use support::{Broker, Client, end_of, now_millis};
 
 /// librdkafka is below kcat and the clients of a dozen languages: a codec or an acks that it cannot use is an outage for all of them.
 #[test]
@@ -113,6 +114,37 @@ fn kafkas_own_tools_create_describe_produce_and_consume() {
     assert_eq!(java(topics, &["--list"], "").trim(), "orders");
     java(topics, &["--delete", "--topic", "orders"], "");
     assert_eq!(java(topics, &["--list"], "").trim(), "");
+}
+
+/// Purging a topic and looking at its size on disk are in every runbook, and both tools parse what the broker says.
+#[test]
+fn kafkas_own_tools_delete_records_and_describe_log_dirs() {
+    let broker = Broker::start(&[]);
+    let java = |tool: &str, arguments: &[&str]| {
+        let at = ["--bootstrap-server", broker.address()];
+        Client::Java.run(tool, &[&at[..], arguments].concat())
+    };
+    java("TopicCommand", &["--create", "--topic", "orders", "--partitions", "3"]);
+    let lines: String = (0..20).map(|i| format!("value {i}\n")).collect();
+    let run = ["produce", "orders", "--partition", "1", "--brokers", broker.address()];
+    assert_eq!(end_of(RINGLANE, &run, &lines).code, Some(0));
+
+    let offsets = std::env::temp_dir().join(format!("offsets-{}.json", broker.address().replace(':', "-")));
+    let wanted = r#"{"version": 1, "partitions": [{"topic": "orders", "partition": 1, "offset": 7},
+        {"topic": "orders", "partition": 0, "offset": -1}, {"topic": "orders", "partition": 2, "offset": 5}]}"#;
+    std::fs::write(&offsets, wanted).unwrap();
+    let deleted = java("DeleteRecordsCommand", &["--offset-json-file", offsets.to_str().unwrap()]);
+    std::fs::remove_file(&offsets).unwrap();
+    for expected in ["orders-1\tlow_watermark: 7", "orders-0\tlow_watermark: 0", "orders-2\terror: "] {
+        assert!(deleted.contains(expected), "{expected:?} is not in {deleted}");
+    }
+
+    let described = java("LogDirsCommand", &["--describe", "--topic-list", "orders"]);
+    let data = std::fs::canonicalize(broker.data()).unwrap();
+    for expected in [r#""broker":1"#, &format!(r#""logDir":"{}""#, data.display()), r#""partition":"orders-1""#] {
+        assert!(described.contains(expected), "{expected:?} is not in {described}");
+    }
+    assert!(!described.contains(r#""error":""#), "{described}");
 }
 
 fn sorted<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

@@ -8,9 +8,11 @@ mod api_versions;
 mod auto_create;
 mod create_partitions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
 mod describe_topic_partitions;
 pub mod fetch;
 mod find_coordinator;
@@ -55,6 +57,8 @@ pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), C
         ApiKey::ListOffsets => later(request, list_offsets::answer),
         ApiKey::OffsetForLeaderEpoch => later(request, offset_for_leader_epoch::answer),
         ApiKey::CreateTopics => later(request, create_topics::answer),
+        ApiKey::DeleteRecords => later(request, delete_records::answer),
+        ApiKey::DescribeLogDirs => later(request, describe_log_dirs::answer),
         ApiKey::DeleteTopics => later(request, delete_topics::answer),
         ApiKey::CreatePartitions => later(request, create_partitions::answer),
         ApiKey::AlterConfigs => later(request, alter_configs::answer),

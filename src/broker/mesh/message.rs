@@ -7,8 +7,8 @@ use ringlane_metadata::{ControllerReply, ControllerRequest};
 use ringlane_log::{Recovered, VolumeOptions};
 use ringlane_metrics::Snapshot;
 use ringlane_partition::{
-    AppendReply, AppendRequest, EpochEndReply, EpochEndRequest, OffsetsReply, OffsetsRequest, ReadReply, ReadRequest,
-    ReadTicket,
+    AppendReply, AppendRequest, DeleteRecordsReply, DeleteRecordsRequest, EpochEndReply, EpochEndRequest,
+    LogSizesReply, OffsetsReply, OffsetsRequest, ReadReply, ReadRequest, ReadTicket,
 };
 
 pub enum ShardRequest {
@@ -24,13 +24,16 @@ pub enum ShardRequest {
     EndRecovery,
     /// Shard 0 to the shard that will serve it.
     Connection(Accepted),
-    /// To a home shard, from the four APIs that touch records.
+    /// To a home shard, from the APIs that touch records.
     Append(AppendRequest),
     Read(ReadRequest),
     /// Let that read answer with what there is.
     Hurry(ReadTicket),
     Offsets(OffsetsRequest),
     EpochEnds(EpochEndRequest),
+    DeleteRecords(DeleteRecordsRequest),
+    /// To all: how large your partitions are.
+    LogSizes,
     /// To shard 0.
     Controller(ControllerRequest),
     /// Shard 0 to all: your counters.
@@ -48,6 +51,8 @@ pub enum ShardReply {
     Read(ReadReply),
     Offsets(OffsetsReply),
     EpochEnds(EpochEndReply),
+    DeleteRecords(DeleteRecordsReply),
+    LogSizes(LogSizesReply),
     Controller(ControllerReply),
     Report(Box<Snapshot>),
 }

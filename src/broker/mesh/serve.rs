@@ -61,6 +61,13 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
             let home = shard.home.clone();
             start("offsets", async move { reply.send(ShardReply::Offsets(home.offsets(request).await)) });
         }
+        ShardRequest::DeleteRecords(request) => {
+            let home = shard.home.clone();
+            start("delete records", async move {
+                reply.send(ShardReply::DeleteRecords(home.delete_records(request).await));
+            });
+        }
+        ShardRequest::LogSizes => reply.send(ShardReply::LogSizes(shard.home.log_sizes())),
         ShardRequest::Connection(accepted) => {
             let serving = Connection::serve(shard.clone(), accepted);
             spawn("connection", serving).detach();

@@ -7,6 +7,7 @@ use ringlane_protocol::ErrorCode;
 use serde::Serialize;
 
 use crate::args::{BrokerArgs, CreateArgs, Format, TopicCommand};
+use crate::commands::delete_records::delete_records;
 use crate::exit::Failed;
 use crate::shard;
 use crate::table::{Table, json, print};
@@ -17,6 +18,7 @@ pub fn run(command: TopicCommand) -> Result<(), Failed> {
         match &command {
             TopicCommand::Create(args) => create(&client, args).await,
             TopicCommand::Delete { names, if_exists, brokers } => delete(&client, names, *if_exists, brokers).await,
+            TopicCommand::DeleteRecords(args) => delete_records(&client, args).await,
             TopicCommand::List { internal, brokers } => list(&client, *internal, brokers).await,
             TopicCommand::Describe { names, brokers } => describe(&client, names, brokers).await,
         }

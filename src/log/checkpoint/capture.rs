@@ -28,13 +28,13 @@ pub(super) fn capture(shard: &Shard, log: &Rc<LogInner>) -> Option<Captured> {
         return Some(Captured { log: log.clone(), record, generation: log.state.borrow().generation, index: None });
     }
     if let Some(base) = log.state.borrow().cutting_from {
-        let record = Record::of_cut_log(log.id.name(), log.state.borrow().start_offset, base, written_mode);
+        let record = Record::of_cut_log(log.id.name(), base, written_mode);
         return Some(Captured { log: log.clone(), record, generation: log.state.borrow().generation, index: None });
     }
     let state_of_partition = shard.state_of(log.key)?;
     let mut state = log.state.borrow_mut();
     let before = log.last_record.borrow();
-    let (start_offset, end_offset, generation) = (state.start_offset, state.end_offset, state.generation);
+    let (end_offset, generation) = (state.end_offset, state.generation);
     let cleaned_offset = state.cleaned_offset;
     let active = state.active();
     let same_segment = before.as_ref().filter(|before| before.segment_base == active.base_offset);
@@ -47,7 +47,6 @@ pub(super) fn capture(shard: &Shard, log: &Rc<LogInner>) -> Option<Captured> {
     }
     let record = Record {
         log: log.id.name(),
-        start_offset,
         end_offset,
         cleaned_offset,
         segment_base: active.base_offset,
@@ -71,7 +70,6 @@ fn unchanged(log: &LogInner, written_mode: bool) -> Option<Record> {
     let same = record.as_ref().filter(|record| {
         state.cutting_from.is_none()
             && record.end_offset == state.end_offset
-            && record.start_offset == state.start_offset
             && record.cleaned_offset == state.cleaned_offset
             && record.written_mode == written_mode
     });

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "RLCP" | version u32 | epoch u64 | first sequence u64 | records u32 | record ... | crc32c u32 of all before
-//! record  topic id 16 | partition i32 | flags u8 | log start i64 | end i64 | cleaned i64 | segment base i64 | position u64
+//! record  topic id 16 | partition i32 | flags u8 | end i64 | cleaned i64 | segment base i64 | position u64
 //!         | first timestamp i64 | largest timestamp i64, its offset i64 | index entries u32, time entries u32 | state bytes u32, state
 //! ```
 
@@ -13,7 +13,7 @@ use ringlane_protocol::TopicId;
 const MAGIC: &[u8; 4] = b"RLCP";
 /// Raised when an older release could not read a checkpoint any more.
 const VERSION: u32 = 1;
-const RECORD_BYTES: usize = 16 + 4 + 1 + 5 * 8 + 3 * 8 + 3 * 4;
+const RECORD_BYTES: usize = 16 + 4 + 1 + 4 * 8 + 3 * 8 + 3 * 4;
 const WRITTEN: u8 = 1;
 const HAS_STATE: u8 = 2;
 const NONE: i64 = i64::MIN;
@@ -32,7 +32,6 @@ pub(crate) struct Checkpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub log: LogName,
-    pub start_offset: i64,
     /// Recovery verifies from here on.
     pub end_offset: i64,
     /// Everything below has been through the cleaner.
@@ -92,10 +91,9 @@ impl Checkpoint {
 
 impl Record {
     /// A log that is about to be cut somewhere behind the segment `base`, or may have been: recovery looks at all from there on.
-    pub fn of_cut_log(log: LogName, start_offset: i64, base: i64, written_mode: bool) -> Record {
+    pub fn of_cut_log(log: LogName, base: i64, written_mode: bool) -> Record {
         Record {
             log,
-            start_offset,
             end_offset: base,
             cleaned_offset: 0,
             segment_base: base,
@@ -114,7 +112,7 @@ impl Record {
         out.put_i32(self.log.partition);
         let written = if self.written_mode { WRITTEN } else { 0 };
         out.put_u8(written | if self.state.is_some() { HAS_STATE } else { 0 });
-        for offset in [self.start_offset, self.end_offset, self.cleaned_offset, self.segment_base] {
+        for offset in [self.end_offset, self.cleaned_offset, self.segment_base] {
             out.put_i64(offset);
         }
         out.put_u64(self.position);
@@ -140,7 +138,6 @@ impl Record {
         let some = |value| (value != NONE).then_some(value);
         let mut record = Record {
             log,
-            start_offset: rest.get_i64(),
             end_offset: rest.get_i64(),
             cleaned_offset: rest.get_i64(),
             segment_base: rest.get_i64(),
@@ -169,7 +166,6 @@ mod tests {
     fn record(partition: i32) -> Record {
         Record {
             log: LogName { topic_id: TopicId([7; 16]), partition },
-            start_offset: 5,
             end_offset: 500,
             cleaned_offset: 0,
             segment_base: 400,

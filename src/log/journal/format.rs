@@ -25,6 +25,8 @@ pub(crate) const ENTRY_HEAD_BYTES: usize = 56;
 /// What a batch's own CRC leaves out.
 const UNCHECKED_BYTES: usize = 21;
 const CRC_FROM: usize = 8;
+/// The only kind of entry so far: a batch.
+const KIND_APPEND: u8 = 1;
 
 /// First block of every journal file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,19 +47,9 @@ pub(crate) struct WriteHead {
     pub payload_bytes: u32,
 }
 
-/// What an entry says about its log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    /// A batch.
-    Append,
-    /// The log begins at the entry's base offset from now on; no bytes.
-    LogStart,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct EntryHead {
     pub log: LogName,
-    pub kind: Kind,
     pub bytes: u32,
     /// Where the log ended before: an entry that does not continue what is there is a hole.
     pub previous_end: i64,
@@ -174,10 +166,7 @@ impl EntryHead {
     fn encode(&self, out: &mut &mut [u8], batch: &[u8]) {
         out.put_slice(&self.log.topic_id.0);
         out.put_i32(self.log.partition);
-        out.put_u8(match self.kind {
-            Kind::Append => 1,
-            Kind::LogStart => 2,
-        });
+        out.put_u8(KIND_APPEND);
         out.put_slice(&[0; 3]);
         out.put_u32(self.bytes);
         out.put_u32(crc32c::crc32c(&batch[..UNCHECKED_BYTES.min(batch.len())]));
@@ -187,14 +176,8 @@ impl EntryHead {
     }
 
     fn decode(bytes: &[u8]) -> Option<EntryHead> {
-        let kind = match bytes[20] {
-            1 => Kind::Append,
-            2 => Kind::LogStart,
-            _ => return None,
-        };
-        Some(EntryHead {
+        (bytes[20] == KIND_APPEND).then(|| EntryHead {
             log: LogName { topic_id: TopicId(array_at(bytes, 0)), partition: i32::from_be_bytes(array_at(bytes, 16)) },
-            kind,
             bytes: u32_at(bytes, 24),
             previous_end: i64::from_be_bytes(array_at(bytes, 32)),
             base_offset: i64::from_be_bytes(array_at(bytes, 40)),
@@ -230,7 +213,6 @@ mod tests {
         let log = LogName { topic_id: TopicId([7; 16]), partition: offset as i32 };
         let head = EntryHead {
             log,
-            kind: Kind::Append,
             bytes: bytes.len() as u32,
             previous_end: offset,
             base_offset: offset,

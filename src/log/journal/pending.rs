@@ -93,13 +93,12 @@ impl Pending {
 mod tests {
     use super::*;
     use crate::LogName;
-    use crate::journal::format::{Kind, decode_entries};
+    use crate::journal::format::decode_entries;
     use ringlane_protocol::TopicId;
 
     fn entry(bytes: usize, flush_ms: Option<u64>) -> Entry {
         let head = EntryHead {
             log: LogName { topic_id: TopicId([1; 16]), partition: 0 },
-            kind: Kind::Append,
             bytes: bytes as u32,
             previous_end: 0,
             base_offset: 0,

@@ -5,7 +5,7 @@
 
 use super::WRITE_BYTES_MAX;
 use super::files::FIRST_WRITE_AT;
-use super::format::{self, ENTRY_HEAD_BYTES, EntryHead, FileHead, HEAD_BYTES, Kind, WriteHead, batch_is_whole};
+use super::format::{self, ENTRY_HEAD_BYTES, EntryHead, FileHead, HEAD_BYTES, WriteHead, batch_is_whole};
 use crate::error::OpenError;
 use crate::mutants::{Mutant, is_on};
 use crate::recovery::io_error;
@@ -248,7 +248,7 @@ impl<'a> Write<'a> {
     }
 
     fn is_whole(&self) -> bool {
-        self.batches().all(|(entry, encoded, batch, _)| entry.kind != Kind::Append || batch_is_whole(encoded, batch))
+        self.batches().all(|(_, encoded, batch, _)| batch_is_whole(encoded, batch))
     }
 
     fn collect(&self, source: &Source, position: u64, entries: &mut Vec<FoundEntry>) {

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use ringlane_log::{
-    AppendBatch, AppendError, DataDir, Log, LogId, LogOptions, OpenError, Recovered, ShardLogs, ShardLogsOptions,
-    VolumeOptions,
+    AppendBatch, AppendError, DataDir, Log, LogId, LogOptions, OpenError, ShardLogs, ShardLogsOptions,
 };
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression};
@@ -49,12 +48,9 @@ struct Opened {
 
 async fn open(topic_id: u8, options: LogOptions) -> Result<Opened, OpenError> {
     let data_dir = DataDir::open(Path::new("/data")).await?;
-    let path = data_dir.path().to_owned();
-    let volume = VolumeOptions::new(path, [5; 16], data_dir.stopped_clean());
-    let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
     let shard = ShardLogs::start(ShardLogsOptions {
         journal_file_bytes: JOURNAL_FILE_BYTES,
-        ..ShardLogsOptions::new(vec![volume], recovered.into())
+        ..ShardLogsOptions::of(&data_dir, [5; 16]).await
     });
     let id = LogId { topic: "orders".to_owned(), topic_id: TopicId([topic_id; 16]), partition: 0 };
     let log = shard.open(id, options, false, &mut ()).await?;

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use ringlane_log::{
-    AppendBatch, DataDir, Log, LogId, LogOptions, Recovered, ShardLogs, ShardLogsOptions, Visitor, VolumeOptions,
+    AppendBatch, DataDir, Log, LogId, LogOptions, ShardLogs, ShardLogsOptions, Visitor,
 };
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression};
@@ -21,6 +21,7 @@ const OPTIONS: LogOptions = LogOptions {
     segment_ms: i64::MAX,
     segment_index_bytes: 1 << 20,
     index_interval_bytes: 4096,
+    retention: ringlane_log::RetentionOptions::DEFAULT,
 };
 
 fn batch(base_offset: i64) -> AppendBatch {
@@ -47,11 +48,7 @@ impl Visitor for Found {
 }
 
 async fn open(data_dir: &DataDir) -> (ShardLogs, Log, Vec<BatchHeader>) {
-    let path = data_dir.path().to_owned();
-    let volume = VolumeOptions::new(path, [5; 16], data_dir.stopped_clean());
-    let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
-    let options =
-        ShardLogsOptions { tail_cache_bytes: 100_000, ..ShardLogsOptions::new(vec![volume], recovered.into()) };
+    let options = ShardLogsOptions { tail_cache_bytes: 100_000, ..ShardLogsOptions::of(data_dir, [5; 16]).await };
     let shard = ShardLogs::start(options);
     let id = LogId { topic: "orders".to_owned(), topic_id: TopicId([7; 16]), partition: 0 };
     let mut found = Found::default();

@@ -71,7 +71,8 @@ impl Inner {
         };
         let Rebuilt { epochs, transactions, .. } = rebuilt;
         let checkpoint = read_checkpoint(&log).await;
-        let epochs = LeaderEpochs::merged(checkpoint, epochs, log.end_offset());
+        let mut epochs = LeaderEpochs::merged(checkpoint, epochs, log.end_offset());
+        epochs.truncate_from_start(log.start_offset());
         Ok(partition(spec, number, log, epochs, transactions))
     }
 

@@ -1,13 +1,14 @@
 //! The partitions whose home is this shard, and what the mesh may ask of them.
 //!
 //! One [`HomeShard`] per shard, for as long as the shard. Rooms: `apply` (the metadata opens, changes and drops partitions), `append` (the
-//! sequencing step), `stable` (what happens when bytes became stable, and on timeouts), `read`, `offsets`. All state is behind one
+//! sequencing step), `stable` (what happens when bytes became stable, and on timeouts), `read`, `offsets`, `retention`. All state is behind one
 //! `RefCell` that is borrowed for the length of a synchronous step and never across an await; replies are called when it is free again.
 
 mod append;
 mod apply;
 mod offsets;
 mod read;
+mod retention;
 mod stable;
 
 use crate::config::TopicConfig;
@@ -26,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub struct HomeShardOptions {
     pub broker_id: i32,
@@ -37,6 +39,8 @@ pub struct HomeShardOptions {
     pub producers_max: usize,
     /// Appended bytes that are not yet stable; beyond it produce is refused until the disk keeps up.
     pub unstable_bytes_max: usize,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_interval: Duration,
 }
 
 impl HomeShardOptions {
@@ -49,6 +53,7 @@ impl HomeShardOptions {
             producer_id_expiration_ms: 24 * 3600 * 1000,
             producers_max: 100_000,
             unstable_bytes_max: 256 << 20,
+            retention_check_interval: Duration::from_secs(300),
         }
     }
 }
@@ -81,6 +86,7 @@ struct Inner {
     metrics: Rc<ShardMetrics>,
     producer_id_expiration_ms: i64,
     unstable_bytes_max: usize,
+    retention_check_interval: Duration,
     /// Something with a deadline has begun to wait while nothing did.
     produce_waits: Event,
     state: RefCell<State>,
@@ -102,8 +108,15 @@ struct State {
 
 impl HomeShard {
     pub fn new(options: HomeShardOptions) -> HomeShard {
-        let HomeShardOptions { broker_id, logs, metrics, producer_id_expiration_ms, producers_max, unstable_bytes_max } =
-            options;
+        let HomeShardOptions {
+            broker_id,
+            logs,
+            metrics,
+            producer_id_expiration_ms,
+            producers_max,
+            unstable_bytes_max,
+            retention_check_interval,
+        } = options;
         let state = State {
             partitions: HashMap::default(),
             by_log: BTreeMap::new(),
@@ -122,6 +135,7 @@ impl HomeShard {
             metrics,
             producer_id_expiration_ms,
             unstable_bytes_max,
+            retention_check_interval,
             produce_waits: Event::default(),
             state: RefCell::new(state),
         });

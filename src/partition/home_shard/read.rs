@@ -134,15 +134,22 @@ impl Inner {
     }
 
     async fn read_entry(&self, entry: &ReadEntry, isolation: Isolation, left: &Left) -> ReadResult {
-        let (log, visible) = match self.check(entry, isolation) {
-            Ok(checked) => checked,
-            Err(answer) => return answer,
-        };
         let max_bytes = left.bytes.min(entry.max_bytes.max(0) as usize);
-        let is_empty = entry.fetch_offset >= visible.below || (max_bytes == 0 && !left.at_least_one);
-        let data = match is_empty {
-            true => Ok(ReadData::default()),
-            false => self.read_log(&log, entry.fetch_offset, visible.below, max_bytes, left.at_least_one).await,
+        let (visible, data) = loop {
+            let (log, visible) = match self.check(entry, isolation) {
+                Ok(checked) => checked,
+                Err(answer) => return answer,
+            };
+            let is_empty = entry.fetch_offset >= visible.below || (max_bytes == 0 && !left.at_least_one);
+            let data = match is_empty {
+                true => Ok(ReadData::default()),
+                false => self.read_log(&log, entry.fetch_offset, visible.below, max_bytes, left.at_least_one).await,
+            };
+            match data {
+                // Cut at one of its ends: the offset may be out of range now, and a log that is gone is no longer found.
+                Err(ReadError::Moved) => give_way().await,
+                data => break (visible, data),
+            }
         };
         match data {
             Ok(ReadData { slices, bytes }) => {
@@ -175,10 +182,7 @@ impl Inner {
             ReadPlan::Ready(data) => Ok(data),
             ReadPlan::Disk(disk) => {
                 self.metrics.fetch_reads_from_disk.increment();
-                match disk.run().await {
-                    Err(ReadError::Moved) => log.read(from, below, max_bytes, at_least_one).await,
-                    read => read,
-                }
+                disk.run().await
             }
         }
     }

@@ -17,12 +17,14 @@ const PRODUCER_EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 const PRODUCER_EXPIRY_STEP: usize = 512;
 
 impl HomeShard {
-    /// Drives acks, high watermarks, waiting reads and expiry. One task per shard; never returns, drop it to stop.
+    /// Drives acks, high watermarks, waiting reads, expiry and retention. One task per shard; never returns, drop it to stop.
     pub async fn run(&self) {
         let shard = self.clone();
         let _timeouts = spawn("produce timeouts", async move { shard.inner.time_out_produces().await });
         let shard = self.clone();
         let _expiry = spawn("producer expiry", async move { shard.inner.expire_producers().await });
+        let shard = self.clone();
+        let _retention = spawn("retention", async move { shard.inner.enforce_retention().await });
         loop {
             for StableEvent { log, outcome } in self.inner.logs.next_stable().await {
                 let done = match outcome {

@@ -113,6 +113,17 @@ pub(crate) async fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> 
     .await
 }
 
+pub(crate) async fn modified_ms(path: &Path) -> io::Result<i64> {
+    at(path, |path| {
+        let modified = fs::metadata(path)?.modified()?;
+        Ok(match modified.duration_since(std::time::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+        })
+    })
+    .await
+}
+
 pub(crate) async fn space(path: &Path) -> io::Result<(u64, u64)> {
     at(path, |path| {
         let file = fs::File::open(path)?;

@@ -45,6 +45,8 @@ pub(super) struct Disk {
     next_write: u64,
     locked: BTreeSet<Inode>,
     next_inode: u64,
+    /// The node's wall clock when the operation under way takes effect.
+    now_ms: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -74,6 +76,7 @@ impl Disk {
             next_write: 0,
             locked: BTreeSet::new(),
             next_inode: 1,
+            now_ms: 0,
         };
         disk.create_directory(Path::new("/data")).expect("the root is empty");
         disk.tree.directory_mut(root).expect("it is the root").sync_all();
@@ -138,8 +141,15 @@ impl Disk {
         self.need_block(volume)?;
         let inode = self.new_inode();
         self.tree.link(path, inode)?;
-        self.files.insert(inode, Stored { images: FileImages::default(), volume });
+        let mut images = FileImages::default();
+        images.modified_ms = self.now_ms;
+        self.files.insert(inode, Stored { images, volume });
         Ok(inode)
+    }
+
+    pub(super) fn modified_ms(&mut self, path: &Path) -> io::Result<i64> {
+        let inode = self.find_file(path)?;
+        Ok(self.file(inode).modified_ms)
     }
 
     fn create_directory(&mut self, path: &Path) -> io::Result<()> {
@@ -268,7 +278,10 @@ impl Disk {
         if bytes > self.file(inode).len() {
             self.need_block(self.volume_of(inode))?;
         }
-        self.file(inode).set_len(bytes);
+        let now_ms = self.now_ms;
+        let file = self.file(inode);
+        file.set_len(bytes);
+        file.modified_ms = now_ms;
         Ok(())
     }
 
@@ -298,7 +311,10 @@ impl Disk {
             return Err(error);
         }
         let is_durable = durability == Durability::Durable && !self.volumes.options(volume).lies_about_durability;
-        self.file(write.inode).write(write.position, &write.data, is_durable);
+        let now_ms = self.now_ms;
+        let file = self.file(write.inode);
+        file.write(write.position, &write.data, is_durable);
+        file.modified_ms = now_ms;
         Ok(())
     }
 

@@ -79,6 +79,10 @@ pub(crate) async fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> 
     sync_dir(directory).await
 }
 
+pub(crate) async fn modified_ms(path: &Path) -> io::Result<i64> {
+    on_disk("modified_ms", IoKind::List, path, |disk, path| disk.modified_ms(path)).await
+}
+
 pub(crate) async fn space(path: &Path) -> io::Result<(u64, u64)> {
     on_disk("space", IoKind::List, path, |disk, path| disk.space(path)).await
 }

@@ -6,4 +6,5 @@ mod bad_input;
 mod bad_records;
 mod fetches;
 mod kit;
+mod log_start;
 mod order;

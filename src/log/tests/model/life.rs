@@ -2,8 +2,8 @@
 
 use super::History;
 use ringlane_log::{
-    AppendError, DataDir, Log, LogId, LogOptions, OpenError, Recovered, ShardLogs, ShardLogsOptions, StableMode,
-    StableOutcome, Visitor, VolumeOptions,
+    AppendError, DataDir, Log, LogId, LogOptions, OpenError, ShardLogs, ShardLogsOptions, StableMode,
+    StableOutcome, Visitor,
 };
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::BatchHeader;
@@ -48,13 +48,11 @@ impl Life {
 
 pub async fn live(history: Rc<RefCell<History>>, life: Life) {
     let data_dir = DataDir::open(Path::new("/data")).await.expect("the data directory opens");
-    let volume = VolumeOptions::new(data_dir.path().to_owned(), [5; 16], data_dir.stopped_clean());
-    let recovered = Recovered::scan(std::slice::from_ref(&volume), |_| true).await;
     let logs = ShardLogs::start(ShardLogsOptions {
         tail_cache_bytes: life.tail_cache_bytes,
         journal_file_bytes: life.journal_file_bytes,
         journal_files_max: life.journal_files_max,
-        ..ShardLogsOptions::new(vec![volume], recovered.into())
+        ..ShardLogsOptions::of(&data_dir, [5; 16]).await
     });
     if life.keeps_states {
         let of = history.clone();

@@ -22,8 +22,10 @@ pub(in crate::sim) async fn perform<R: 'static>(
         let latency_nanos = world.disk_latency_nanos(shard, path, bytes);
         world.after_if_alive(shard, latency_nanos, move |world| {
             performer.record(world, kind, bytes as u64, digest);
-            let World { nodes, seed, .. } = world;
-            let disk = &mut nodes[performer.node.index()].disk;
+            let World { nodes, seed, now_nanos, .. } = world;
+            let node = &mut nodes[performer.node.index()];
+            let disk = &mut node.disk;
+            disk.now_ms = node.wall_clock_offset_ms + (*now_nanos / 1_000_000) as i64;
             let result = effect(disk, seed);
             complete.within(world, result);
         });

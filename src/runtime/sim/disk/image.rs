@@ -17,6 +17,8 @@ pub(in crate::sim) struct FileImages {
     allocated_bytes: u64,
     /// Handles.
     pub(in crate::sim) opens: usize,
+    /// When the content last changed, by the node's wall clock.
+    pub(in crate::sim) modified_ms: i64,
 }
 
 /// Sparse: a block that is missing reads as zeros.

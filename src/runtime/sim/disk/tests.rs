@@ -280,3 +280,26 @@ fn set_len_cuts_and_grows_with_zeros() {
         assert!(buffer[100..5000].iter().all(|byte| *byte == 0));
     });
 }
+
+/// Retention asks a file for its age when its records do not tell: a read or a new name must not make it young again.
+#[test]
+fn a_file_knows_when_it_was_last_written() {
+    let mut sim = Sim::new(1, SimOptions::default());
+    let node = sim.add_node();
+    run(&mut sim, node, async {
+        let (old, new) = (Path::new("/data/log"), Path::new("/data/renamed"));
+        let file = new_file("/data/log").await;
+        let began_ms = crate::wall_clock_ms();
+        crate::sleep(Duration::from_secs(3)).await;
+        write(&file, blocks(1, 7), 0, Durability::Durable).await;
+        let written_ms = fs::modified_ms(old).await.unwrap();
+        assert!((3_000..3_100).contains(&(written_ms - began_ms)), "{written_ms} {began_ms}");
+        crate::sleep(Duration::from_secs(3)).await;
+        file.read_at(blocks(1, 0), 0).await.0.unwrap();
+        fs::rename(old, new).await.unwrap();
+        assert_eq!(fs::modified_ms(new).await.unwrap(), written_ms);
+        file.set_len(10).await.unwrap();
+        assert!(fs::modified_ms(new).await.unwrap() >= written_ms + 3_000);
+        assert_eq!(fs::modified_ms(old).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    });
+}
