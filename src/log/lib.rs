@@ -13,6 +13,7 @@
 
 mod cache;
 mod chunks;
+pub mod cleaner;
 mod data_dir;
 mod error;
 mod files;

@@ -9,7 +9,7 @@
 
 use crate::segment::Segment;
 use crate::state::{LogState, WRITE_SPAN_BYTES};
-use crate::{LogOptions, OpenError, files, scan};
+use crate::{LogOptions, OpenError, cleaner, files, scan};
 use ringlane_protocol::records::BatchHeader;
 use ringlane_runtime::{BLOCK_BYTES, File, FileMode, fs};
 use scan::{Bad, Scanner};
@@ -59,6 +59,7 @@ pub(crate) async fn recover(
     // The last process may have ended, even in order, between making a name here and syncing it. What is acknowledged from now on needs
     // the name.
     fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
+    cleaner::settle(folder).await?;
     let checkpoint_path = folder.join(files::CHECKPOINT);
     let checkpoint = match fs::read(&checkpoint_path).await {
         Ok(content) => files::decode_checkpoint(&content),

@@ -155,6 +155,10 @@ impl ShardLogs {
         Ok(())
     }
 
+    pub(crate) fn shard(&self) -> Rc<Shard> {
+        self.shard.clone()
+    }
+
     /// Waits for news: each log appears at most once, or twice when it failed after some of it became stable. One task per shard calls
     /// this in a loop.
     pub async fn next_stable(&self) -> Vec<StableEvent> {
@@ -238,6 +242,10 @@ impl Shard {
         self.metrics.log_recovered_bytes.add(recovered.read_bytes);
         self.metrics.log_truncated_bytes.add(recovered.cut_bytes);
         Ok(recovered.state)
+    }
+
+    pub fn open_logs(&self) -> Vec<Rc<LogInner>> {
+        self.logs.borrow().values().cloned().collect()
     }
 
     /// A batch went into a tail.

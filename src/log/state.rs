@@ -41,7 +41,7 @@ pub(crate) struct LogState {
     /// Space ran out or the file system cannot: writes extend the file from now on.
     pub reserve_gave_up: bool,
     pub next_segment: NextSegment,
-    /// Grows with each truncation: a read that began before it plans again.
+    /// Grows with each truncation or exchange of segments: a read that began before it plans again.
     pub generation: u64,
     writing_base: i64,
     next_write: Cursor,
@@ -310,6 +310,18 @@ impl LogState {
         let freed = self.tail.truncate(offset);
         self.next_write = Cursor { sequence: self.tail.end_sequence(), skip: 0 };
         freed
+    }
+
+    /// `new` takes the place of the sealed neighbours `old_bases`. Reads under way plan again.
+    pub fn replace_segments(&mut self, old_bases: &[i64], new: Segment) {
+        let first = self.segments.partition_point(|segment| segment.base_offset < new.base_offset);
+        let old: Vec<Segment> = self.segments.drain(first..first + old_bases.len()).collect();
+        assert!(
+            old.iter().map(|segment| segment.base_offset).eq(old_bases.iter().copied()),
+            "not neighbours of this log"
+        );
+        self.segments.insert(first, new);
+        self.generation += 1;
     }
 
     /// What the tail has for a reader, if `from` is in it.

@@ -119,6 +119,13 @@ metrics! {
     log_read_bytes: Counter, "log_read_bytes_total", Bytes, "Bytes read from log files.";
     log_read_us: Histogram, "log_read_duration_us", Microseconds, "Duration of reads from log files.";
     log_segments_rolled: Counter, "log_segments_rolled_total", Count, "Segments that were closed because they were full or old.";
+    log_cleaner_rounds: Counter, "log_cleaner_rounds_total", Count, "Rounds of compaction that were done.";
+    log_cleaner_read_bytes: Counter, "log_cleaner_read_bytes_total", Bytes, "Bytes that compaction read.";
+    log_cleaner_written_bytes: Counter, "log_cleaner_written_bytes_total", Bytes, "Bytes that compaction wrote.";
+    log_cleaner_round_us: Histogram, "log_cleaner_round_duration_us", Microseconds, "Duration of rounds of compaction.";
+    log_cleaner_map_used: Gauge, "log_cleaner_map_used_percent", Count,
+        "Share of the map of keys that the last round of compaction filled, in percent.";
+    log_cleaner_uncleanable: Gauge, "log_cleaner_uncleanable_logs", Count, "Logs that compaction leaves alone because it failed on them.";
     log_recovered_bytes: Counter, "log_recovered_bytes_total", Bytes, "Bytes that were read again at the start.";
     log_truncated_bytes: Counter, "log_truncated_bytes_total", Bytes, "Bytes of torn tails that were cut at the start.";
     partitions: Gauge, "partitions", Count, "Partitions whose home is the shard.";
