@@ -2,7 +2,7 @@
 //! `io.` and `memory.`.
 
 use crate::listener::Endpoint;
-use crate::row::Valid::{Any, Range};
+use crate::row::Valid::{Any, Between, Range};
 use crate::table::table;
 
 const INT_MAX: i64 = i32::MAX as i64;
@@ -28,6 +28,18 @@ table! {
         "Most bytes in one fetch response, whatever the client asks for; the first batch is sent whole even if it is larger.";
     listeners: Vec<Endpoint> = "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High, Restart, &[],
         "Addresses to listen on: NAME://HOST:PORT,... An empty host is every address. Kafka's default is every address; without authentication ours is this machine only.";
+    log_cleaner_backoff_ms: u64 = "log.cleaner.backoff.ms", Long, Some("15000"), Range(0, LONG_MAX), Medium, Restart, &[],
+        "How long the cleaner of compacted topics sleeps when there is nothing to clean.";
+    log_cleaner_dedupe_buffer_size: usize = "log.cleaner.dedupe.buffer.size", Long, Some("134217728"), Range(1 << 20, LONG_MAX), Medium, Restart,
+        &[],
+        "Memory for finding the newest record of each key of compacted topics, shared out evenly to the shards; 24 bytes a key. Taken for a round of cleaning, no more than the keys of the round need; what does not fit takes several rounds.";
+    log_cleaner_enable: bool = "log.cleaner.enable", Boolean, Some("true"), Any, Medium, Restart, &[],
+        "Whether compacted topics are cleaned. Without it they grow for ever, consumer offsets included.";
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor", Double, Some("0.9"), Between(0.1, 0.95), Medium, Restart, &[],
+        "Share of the memory for keys that may fill up: more finds more keys in a round, and takes longer for each.";
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"), Any, Medium, Restart,
+        &[],
+        "Most bytes that the cleaner reads and writes in a second, shared out evenly to the shards. Unset: no limit.";
     log_dirs: Vec<String> = "log.dirs", List, Some("data"), Any, High, Restart, &[],
         "Directory of the data (log.dir is the same key). One directory; created when missing.";
     max_connections: usize = "max.connections", Int, Some("100000"), Range(0, INT_MAX), Medium, Restart, &[],

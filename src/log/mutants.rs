@@ -12,6 +12,8 @@ pub enum Mutant {
     KeepTruncatedBytes,
     /// In written mode, the next segment is begun before this one is durable.
     RollWithoutSync,
+    /// Cleaned segments take the place of old ones before that is durable.
+    ExchangeWithoutSync,
 }
 
 #[cfg(feature = "mutants")]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 pub(crate) struct OpenTransactions {
     /// First offset by producer id.
     by_producer: BTreeMap<i64, i64>,
+    were_seen: bool,
 }
 
 impl OpenTransactions {
@@ -17,11 +18,17 @@ impl OpenTransactions {
         if !batch.is_transactional() {
             return;
         }
+        self.were_seen = true;
         if batch.is_control() {
             self.by_producer.remove(&batch.producer_id);
         } else {
             self.by_producer.entry(batch.producer_id).or_insert(batch.base_offset);
         }
+    }
+
+    /// Whether the log has, or had, a transaction.
+    pub fn were_seen(&self) -> bool {
+        self.were_seen
     }
 
     pub fn is_open(&self, producer_id: i64) -> bool {

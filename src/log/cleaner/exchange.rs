@@ -16,6 +16,7 @@
 use super::CleanError;
 use crate::index::SegmentIndex;
 use crate::log::LogInner;
+use crate::mutants::{Mutant, is_on};
 use crate::segment::Segment;
 use crate::{LogFailed, files, handles};
 use ringlane_runtime::{File, fs, oneshot, sleep, spawn};
@@ -120,17 +121,24 @@ async fn rename_all(folder: &Path, old_bases: &[i64], new_base: i64) -> io::Resu
     for name in names.iter().rev() {
         rename_if_there(&cleaned(name), &name.with_added_extension(SWAP)).await?;
     }
-    fs::sync_dir(folder).await?;
+    sync_step(folder).await?;
 
     for base_offset in old_bases {
         for name in old_files(folder, *base_offset, new_base) {
             rename_if_there(&name, &name.with_added_extension(DELETED)).await?;
         }
     }
-    fs::sync_dir(folder).await?;
+    sync_step(folder).await?;
 
     for name in &names {
         rename_if_there(&name.with_added_extension(SWAP), name).await?;
+    }
+    fs::sync_dir(folder).await
+}
+
+async fn sync_step(folder: &Path) -> io::Result<()> {
+    if is_on(Mutant::ExchangeWithoutSync) {
+        return Ok(());
     }
     fs::sync_dir(folder).await
 }
