@@ -2,7 +2,7 @@
 //! `io.` and `memory.`.
 
 use crate::listener::Endpoint;
-use crate::row::Valid::{Any, Between, Range};
+use crate::row::Valid::{Any, Range};
 use crate::table::table;
 
 const INT_MAX: i64 = i32::MAX as i64;
@@ -35,8 +35,8 @@ table! {
         "Memory for finding the newest record of each key of compacted topics, shared out evenly to the shards; 24 bytes a key. Taken for a round of cleaning, no more than the keys of the round need; what does not fit takes several rounds.";
     log_cleaner_enable: bool = "log.cleaner.enable", Boolean, Some("true"), Any, Medium, Restart, &[],
         "Whether compacted topics are cleaned. Without it they grow for ever, consumer offsets included.";
-    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor", Double, Some("0.9"), Between(0.1, 0.95), Medium, Restart, &[],
-        "Share of the memory for keys that may fill up: more finds more keys in a round, and takes longer for each.";
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor", Double, Some("0.9"), Any, Medium, Restart, &[],
+        "Share of the memory for keys that may fill up, 0.1 to 0.95: more finds more keys in a round, and takes longer for each.";
     log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"), Any, Medium, Restart,
         &[],
         "Most bytes that the cleaner reads and writes in a second, shared out evenly to the shards. Unset: no limit.";

@@ -56,6 +56,16 @@ pub(crate) async fn handle(log: &LogInner, base_offset: i64) -> Result<Handle, R
         return Ok(handle);
     }
     let generation = log.state.borrow().generation;
+    let opened = open(log, base_offset).await;
+    if log.state.borrow().generation != generation || is_being_exchanged(log, base_offset) {
+        return Err(ReadError::Moved);
+    }
+    let handle = opened?;
+    log.shard.handles.borrow_mut().insert(key, handle.clone());
+    Ok(handle)
+}
+
+async fn open(log: &LogInner, base_offset: i64) -> Result<Handle, ReadError> {
     let path = files::segment_path(&log.folder, base_offset);
     let file = File::open(&path, FileMode::Read).await.map_err(read_error(path))?;
     let in_memory = index_in_memory(log, base_offset);
@@ -63,12 +73,13 @@ pub(crate) async fn handle(log: &LogInner, base_offset: i64) -> Result<Handle, R
         Some(index) => index,
         None => load_index(log, base_offset).await?,
     };
-    let handle = Handle { file, index: Rc::new(index) };
-    if log.state.borrow().generation != generation {
-        return Err(ReadError::Moved);
-    }
-    log.shard.handles.borrow_mut().insert(key, handle.clone());
-    Ok(handle)
+    Ok(Handle { file, index: Rc::new(index) })
+}
+
+/// The cleaner holds the segment's file in memory while its name may lead to another one: whatever was opened by name does not count.
+fn is_being_exchanged(log: &LogInner, base_offset: i64) -> bool {
+    let state = log.state.borrow();
+    state.segments.iter().any(|segment| segment.base_offset == base_offset && segment.file.is_some())
 }
 
 /// A copy, when the index files could not be written.

@@ -160,12 +160,22 @@ impl Log {
 
     /// First record in offset order below `below` whose timestamp is at least `timestamp`: (offset, timestamp).
     pub async fn offset_for_timestamp(&self, timestamp: i64, below: i64) -> Result<Option<(i64, i64)>, ReadError> {
-        timestamps::first_at_or_after(self, timestamp, below).await
+        loop {
+            match timestamps::first_at_or_after(self, timestamp, below).await {
+                Err(ReadError::Moved) if !self.inner.state.borrow().closing => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     /// First record below `below` with the largest timestamp: (offset, timestamp).
     pub async fn max_timestamp(&self, below: i64) -> Result<Option<(i64, i64)>, ReadError> {
-        timestamps::largest(self, below).await
+        loop {
+            match timestamps::largest(self, below).await {
+                Err(ReadError::Moved) if !self.inner.state.borrow().closing => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     pub fn options(&self) -> LogOptions {

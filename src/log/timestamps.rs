@@ -47,7 +47,8 @@ pub(crate) async fn largest(log: &Log, below: i64) -> Result<Option<(i64, i64)>,
         let start = with_index(&log.inner, base_offset, |index| index.offset_of_largest_before(relative_below)).await?;
         walk(log, base_offset + i64::from(start), below, |batch| {
             let max_timestamp = batch.header.max_timestamp;
-            if max_timestamp >= 0 && best.is_none_or(|(known, _)| max_timestamp > known) {
+            let has_records = batch.header.records_count > 0;
+            if has_records && max_timestamp >= 0 && best.is_none_or(|(known, _)| max_timestamp > known) {
                 best = Some((max_timestamp, batch.header.last_offset()));
             }
             Ok(true)

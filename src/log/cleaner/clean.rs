@@ -66,7 +66,8 @@ pub(super) async fn clean(job: &Job, options: &CleanerOptions, pace: &Pace) -> R
         segments_before: 0,
         segments_after: 0,
     };
-    for group in groups(&segments, covered, end, &limits(&job.log.state.borrow())) {
+    let limits = limits(&job.log.state.borrow());
+    for group in groups(&segments, covered, end, &limits) {
         let members: Vec<SegmentFacts> =
             segments.iter().filter(|segment| group.contains(&segment.base_offset)).copied().collect();
         rewrite(job, &members, &round, &mut transactions, pace).await?;

@@ -60,10 +60,6 @@ impl KeyMap {
         self.slots[at][2].checked_sub(1).map(|offset| offset as i64)
     }
 
-    pub fn len(&self) -> usize {
-        self.used
-    }
-
     /// Keys in the map, in percent of those that fit.
     pub fn used_percent(&self) -> usize {
         self.used * 100 / self.used_max
@@ -111,7 +107,7 @@ mod tests {
                         }
                     }
                 }
-                assert_eq!(map.len(), model.len(), "seed {seed}");
+                assert_eq!(map.used, model.len(), "seed {seed}");
                 assert!(map.slots.len() * SLOT_BYTES <= memory.max(SLOTS_MIN * SLOT_BYTES), "seed {seed}");
                 for key in (0..keys).flat_map(|n| (1..9).map(move |len| n.to_be_bytes()[..len].to_vec())) {
                     assert_eq!(map.newest(&key), model.get(&key).copied(), "seed {seed}, full {was_full}");

@@ -40,7 +40,7 @@ impl Transactions {
 
     /// A data batch: whether it belongs to an aborted transaction.
     pub fn is_aborted(&mut self, header: &BatchHeader) -> bool {
-        self.reach(header.last_offset());
+        self.reach(header);
         if !header.is_transactional() {
             return false;
         }
@@ -58,7 +58,7 @@ impl Transactions {
 
     /// A control batch: whether nothing of its transaction is left. `kind` is `None` for a batch that was emptied before.
     pub fn has_lost_its_data(&mut self, header: &BatchHeader, kind: Option<ControlKind>) -> bool {
-        self.reach(header.last_offset());
+        self.reach(header);
         match kind {
             None => true,
             Some(ControlKind::Marker(ControlType::Abort)) => match self.aborted.remove(&header.producer_id) {
@@ -78,9 +78,14 @@ impl Transactions {
         std::mem::take(&mut self.still_there)
     }
 
-    fn reach(&mut self, offset: i64) {
-        while let Some(next) = self.ahead.pop_front_if(|next| next.first_offset <= offset) {
-            self.aborted.entry(next.producer_id).or_insert((next, false));
+    fn reach(&mut self, header: &BatchHeader) {
+        while let Some(next) = self.ahead.pop_front_if(|next| next.first_offset <= header.last_offset()) {
+            self.aborted.insert(next.producer_id, (next, false));
+        }
+        // One whose marker went in an earlier round has no end here: what follows is another transaction.
+        let known = self.aborted.get(&header.producer_id);
+        if known.is_some_and(|(transaction, _)| transaction.last_offset < header.base_offset) {
+            self.aborted.remove(&header.producer_id);
         }
     }
 }
@@ -127,6 +132,15 @@ mod tests {
         assert!(!walk.has_lost_its_data(&header(17, 1, true), COMMIT));
         assert_eq!(walk.take_still_there(), [aborted(1, 10, 14), aborted(2, 12, 16)]);
         assert!(walk.take_still_there().is_empty());
+    }
+
+    /// The list may still have a transaction of which nothing is left; the producer's next one is not aborted.
+    #[test]
+    fn a_transaction_without_a_marker_ends_where_its_marker_was() {
+        let mut walk = Transactions::new(&[aborted(1, 10, 14), aborted(1, 20, 24)]);
+        assert!(!walk.is_aborted(&header(15, 1, true)));
+        assert!(walk.is_aborted(&header(22, 1, true)));
+        assert!(!walk.is_aborted(&header(25, 1, true)));
     }
 
     /// A marker that goes before its data turns aborted records into committed ones for every reader.

@@ -121,7 +121,8 @@ async fn operate(model: &Rc<RefCell<Model>>, log: &Log, keys: u64) {
                 append(model, log, keys);
             }
         }
-        6..9 => read(model, log).await,
+        6..8 => read(model, log).await,
+        8 => look_up_timestamps(model, log).await,
         _ => sleep(Duration::from_micros(random_u64() % 20_000)).await,
     }
     sleep(Duration::from_micros(random_u64() % 1_000)).await;
@@ -158,6 +159,17 @@ async fn read(model: &RefCell<Model>, log: &Log) {
     let data = data.unwrap_or_else(|error| panic!("{error}\n{}", model.borrow()));
     let model = model.borrow();
     model.check_read(from, &data.slices, wall_clock_ms(), &model.newest());
+}
+
+/// Which records are left is the cleaner's affair; but what is found must be one of them, and none before it may match.
+async fn look_up_timestamps(model: &RefCell<Model>, log: &Log) {
+    let below = log.stable_offset();
+    let largest = log.max_timestamp(below).await.unwrap_or_else(|error| panic!("{error}\n{}", model.borrow()));
+    let Some((_, largest)) = largest else { return };
+    let timestamp = largest - (random_u64() % 200) as i64;
+    let found = log.offset_for_timestamp(timestamp, below).await;
+    let found = found.unwrap_or_else(|error| panic!("{error}\n{}", model.borrow()));
+    model.borrow().check_lookup(timestamp, below, found, wall_clock_ms());
 }
 
 /// From the first offset to the last stable one; the slices.

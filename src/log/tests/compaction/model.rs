@@ -107,6 +107,18 @@ impl Model {
         next
     }
 
+    /// `found`: what was answered for the first record at or after `timestamp`.
+    pub fn check_lookup(&self, timestamp: i64, below: i64, found: Option<(i64, i64)>, now_ms: i64) {
+        if let Some((offset, at)) = found {
+            assert_eq!(self.records.get(&offset).map(|(known, _)| known.timestamp), Some(at), "{self}");
+            assert!(at >= timestamp, "{self}");
+        }
+        let end = found.map_or(below, |(offset, _)| offset);
+        let newest = self.newest();
+        let earlier = newest.range(..end).filter(|offset| self.records[offset].0.timestamp >= timestamp);
+        self.check_missing(&earlier.copied().collect::<Vec<_>>(), now_ms);
+    }
+
     /// Only old tombstones may be missing of what is newest.
     pub fn check_missing(&self, missing: &[i64], now_ms: i64) {
         for offset in missing {
