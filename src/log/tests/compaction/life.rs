@@ -35,7 +35,7 @@ impl Life {
             segment_bytes: [3_000, 20_000, 100_000][choices.below(3) as usize],
             keys: [3, 50, 1_000][choices.below(3) as usize],
             map_bytes: [200, 5_000, 1 << 20][choices.below(3) as usize],
-            operations: choices.within(10..500),
+            operations: choices.within(10..250),
             cleans_to_the_end: choices.chance(0.3),
         }
     }
@@ -157,8 +157,7 @@ async fn read(model: &RefCell<Model>, log: &Log) {
     let max_bytes = [1, 2_000, 1 << 20][(random_u64() % 3) as usize];
     let data = log.read(from, below, max_bytes, true).await;
     let data = data.unwrap_or_else(|error| panic!("{error}\n{}", model.borrow()));
-    let model = model.borrow();
-    model.check_read(from, &data.slices, wall_clock_ms(), &model.newest());
+    model.borrow().check_read(from, &data.slices, wall_clock_ms());
 }
 
 /// Which records are left is the cleaner's affair; but what is found must be one of them, and none before it may match.
@@ -181,13 +180,10 @@ async fn read_all(model: &RefCell<Model>, log: &Log) -> Vec<Vec<u8>> {
         let data = data.unwrap_or_else(|error| panic!("{error}\n{}", model.borrow()));
         if data.slices.is_empty() {
             // Whatever is newest must have been seen up to the end.
-            let model = model.borrow();
-            let rest: Vec<i64> = model.newest().range(from..below).copied().collect();
-            model.check_missing(&rest, wall_clock_ms());
+            model.borrow().check_rest(from, below, wall_clock_ms());
             return all;
         }
-        let model = model.borrow();
-        from = model.check_read(from, &data.slices, wall_clock_ms(), &model.newest());
+        from = model.borrow().check_read(from, &data.slices, wall_clock_ms());
         all.extend(data.slices.iter().map(|slice| slice.to_vec()));
     }
 }

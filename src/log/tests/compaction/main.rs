@@ -1,7 +1,7 @@
 //! Compaction on a simulated disk that loses what was not made durable: random keyed histories with tombstones, cleaned all the time while
 //! they are written and read, and ended by power loss, kill -9 or in order at random points, several times a seed.
 //!
-//! `RINGLANE_LOG_SEEDS` sets how many seeds run (100), `RINGLANE_LOG_SEED` runs one.
+//! `RINGLANE_LOG_SEEDS` sets how many seeds run (40), `RINGLANE_LOG_SEED` runs one.
 
 mod life;
 mod model;
@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 40;
 const LIVES_MAX: u64 = 9;
 const LIFE_LIMIT: Duration = Duration::from_secs(600);
 

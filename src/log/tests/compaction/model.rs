@@ -20,6 +20,9 @@ pub struct Model {
     /// By offset; and when it was appended.
     records: BTreeMap<i64, (Known, i64)>,
     batches: BTreeMap<i64, BatchHeader>,
+    by_key: BTreeMap<Vec<u8>, i64>,
+    /// Offsets of the newest record of each key: the values of `by_key`.
+    newest: BTreeSet<i64>,
     /// What was found at the last start, or appended and not seen removed since.
     found: BTreeSet<i64>,
     pub stable: i64,
@@ -50,6 +53,9 @@ impl Model {
 
     pub fn appended(&mut self, bytes: &[u8], now_ms: i64) {
         for (offset, record) in records_of(bytes) {
+            let older = self.by_key.insert(record.key.clone(), offset);
+            older.map(|older| self.newest.remove(&older));
+            self.newest.insert(offset);
             self.records.insert(offset, (record, now_ms));
             self.found.insert(offset);
         }
@@ -68,6 +74,8 @@ impl Model {
         assert!(end_offset >= self.stable, "lost: the log ends at {end_offset}\n{self}");
         assert!(end_offset <= self.end_offset(), "the log ends at {end_offset}\n{self}");
         self.records.retain(|offset, _| *offset < end_offset);
+        self.by_key = self.records.iter().map(|(at, (known, _))| (known.key.clone(), *at)).collect();
+        self.newest = self.by_key.values().copied().collect();
         self.batches.retain(|base_offset, _| *base_offset < end_offset);
         self.found.retain(|offset| *offset < end_offset);
         for header in headers {
@@ -84,8 +92,8 @@ impl Model {
         (self.stable, self.is_open) = (end_offset, true);
     }
 
-    /// Checks what a read from `from` gave; answers where the next one goes on. `newest`: offsets that are the newest of their keys.
-    pub fn check_read(&self, from: i64, slices: &[impl AsRef<[u8]>], now_ms: i64, newest: &BTreeSet<i64>) -> i64 {
+    /// Checks what a read from `from` gave; answers where the next one goes on.
+    pub fn check_read(&self, from: i64, slices: &[impl AsRef<[u8]>], now_ms: i64) -> i64 {
         let mut seen = BTreeSet::new();
         let mut next = from;
         for slice in slices {
@@ -102,7 +110,8 @@ impl Model {
                 rest = &rest[header.size()..];
             }
         }
-        let missing: Vec<i64> = newest.range(from..next).filter(|offset| !seen.contains(*offset)).copied().collect();
+        let missing: Vec<i64> =
+            self.newest.range(from..next).filter(|offset| !seen.contains(*offset)).copied().collect();
         self.check_missing(&missing, now_ms);
         next
     }
@@ -114,13 +123,12 @@ impl Model {
             assert!(at >= timestamp, "{self}");
         }
         let end = found.map_or(below, |(offset, _)| offset);
-        let newest = self.newest();
-        let earlier = newest.range(..end).filter(|offset| self.records[offset].0.timestamp >= timestamp);
+        let earlier = self.newest.range(..end).filter(|offset| self.records[offset].0.timestamp >= timestamp);
         self.check_missing(&earlier.copied().collect::<Vec<_>>(), now_ms);
     }
 
     /// Only old tombstones may be missing of what is newest.
-    pub fn check_missing(&self, missing: &[i64], now_ms: i64) {
+    fn check_missing(&self, missing: &[i64], now_ms: i64) {
         for offset in missing {
             let (known, appended_ms) = &self.records[offset];
             let may_be_gone = known.value.is_none() && now_ms >= appended_ms + DELETE_RETENTION_MS;
@@ -128,10 +136,9 @@ impl Model {
         }
     }
 
-    /// Offsets of the newest record of each key.
-    pub fn newest(&self) -> BTreeSet<i64> {
-        let by_key: BTreeMap<&[u8], i64> = self.records.iter().map(|(at, (known, _))| (&*known.key, *at)).collect();
-        by_key.into_values().collect()
+    /// Of the offsets from `from` on, up to `below`, those that are the newest of their keys must have been read.
+    pub fn check_rest(&self, from: i64, below: i64, now_ms: i64) {
+        self.check_missing(&self.newest.range(from..below).copied().collect::<Vec<_>>(), now_ms);
     }
 
     /// The whole log as read at last: below `cleaned`, each record is the newest of its key there.
