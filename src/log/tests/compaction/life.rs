@@ -96,10 +96,7 @@ pub async fn live(model: Rc<RefCell<Model>>, life: Life) {
     assert_eq!(metrics.log_cleaner_uncleanable.value(), 0, "{}", model.borrow());
     assert!(log.failure().is_none(), "{}", model.borrow());
     logs.close().await.expect("a sound log closes");
-    let mut model = model.borrow_mut();
-    model.stable = model.end_offset();
-    model.rounds += metrics.log_cleaner_rounds.value();
-    drop(model);
+    model.borrow_mut().closed(metrics.log_cleaner_rounds.value());
     data_dir.close().await.expect("the marker can be left");
 }
 
@@ -211,4 +208,23 @@ async fn check_folder(log: &Log, live: &[Vec<u8>], model: &RefCell<Model>) {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         assert!(!["cleaned", "swap", "deleted"].contains(&extension), "{} is left\n{}", path.display(), model.borrow());
     }
+}
+
+/// A batch of one record.
+pub fn batch_of(base_offset: i64, key: &str) -> AppendBatch {
+    let mut builder = BatchBuilder::new(Compression::None).base_offset(base_offset);
+    builder.push(wall_clock_ms(), Some(key.as_bytes()), Some(&[7; 100]), &[]);
+    let bytes = Bytes::from(builder.finish().expect("is not compressed"));
+    AppendBatch::new(&BatchHeader::parse(&bytes).expect("was built"), bytes)
+}
+
+/// Some segments of few keys.
+pub async fn fill_until_sealed(log: &Log) {
+    for n in 0..200 {
+        log.append(batch_of(n, &format!("key-{}", n % 5))).expect("appends");
+    }
+    while log.stable_offset() < log.end_offset() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    sleep(Duration::from_millis(100)).await;
 }

@@ -3,6 +3,8 @@
 //!
 //! `RINGLANE_LOG_SEEDS` sets how many seeds run (40), `RINGLANE_LOG_SEED` runs one.
 
+mod damage;
+mod leftovers;
 mod life;
 mod model;
 

@@ -69,6 +69,12 @@ impl Model {
         with_producer.map(|header| (header.producer_id, header.last_offset())).collect()
     }
 
+    /// An orderly end, after so many rounds of cleaning.
+    pub fn closed(&mut self, rounds: u64) {
+        self.stable = self.end_offset();
+        self.rounds += rounds;
+    }
+
     /// A start saw these batches; the log ends at `end_offset`.
     pub fn opened(&mut self, headers: &[BatchHeader], end_offset: i64) {
         assert!(end_offset >= self.stable, "lost: the log ends at {end_offset}\n{self}");
