@@ -53,8 +53,9 @@ impl Model {
 
     pub fn appended(&mut self, bytes: &[u8], now_ms: i64) {
         for (offset, record) in records_of(bytes) {
-            let older = self.by_key.insert(record.key.clone(), offset);
-            older.map(|older| self.newest.remove(&older));
+            if let Some(older) = self.by_key.insert(record.key.clone(), offset) {
+                self.newest.remove(&older);
+            }
             self.newest.insert(offset);
             self.records.insert(offset, (record, now_ms));
             self.found.insert(offset);
