@@ -6,6 +6,7 @@
 
 mod api;
 mod assembly;
+mod compaction;
 mod mesh;
 mod net;
 pub mod quorum;

@@ -1,6 +1,7 @@
 //! Configuration values in the form in which the rooms below take them. The one place where a key's name meets its use.
 
 use ringlane_config::{CompressionType, Config, TimestampType};
+use ringlane_log::cleaner::{CleanerOptions, CompactionOptions};
 use ringlane_log::{LogOptions, RetentionOptions, StableMode};
 use ringlane_metadata::Image;
 use ringlane_metadata::controller::TopicRules;
@@ -42,6 +43,8 @@ impl Settings {
 #[derive(Clone)]
 pub struct TopicSettings {
     pub partition: Arc<TopicConfig>,
+    /// `None`: `cleanup.policy` has no "compact".
+    pub compaction: Option<CompactionOptions>,
     log: LogOptions,
     segment_jitter_ms: i64,
 }
@@ -80,11 +83,22 @@ pub fn topic(config: &Config, image: &Image, name: &str) -> TopicSettings {
             segment_bytes: topic.segment_bytes as usize,
             ..TopicConfig::default()
         }),
+        compaction: topic.cleanup_policy.compact.then(|| CompactionOptions {
+            dirty_ratio_min: topic.min_cleanable_dirty_ratio,
+            lag_min_ms: topic.min_compaction_lag_ms,
+            lag_max_ms: topic.max_compaction_lag_ms,
+            delete_retention_ms: topic.delete_retention_ms,
+            file_delete_delay_ms: topic.file_delete_delay_ms.unsigned_abs(),
+        }),
         log: LogOptions {
             stable_mode: if topic.durable() { StableMode::Durable } else { StableMode::Written },
             flush_ms: topic.flush_ms.max(0) as u64,
             segment_bytes: topic.segment_bytes.min(u64::from(u32::MAX)) as u32,
-            segment_ms: topic.segment_ms,
+            // A segment that takes appends is never cleaned: it must end in time.
+            segment_ms: match topic.cleanup_policy.compact {
+                true => topic.segment_ms.min(topic.max_compaction_lag_ms),
+                false => topic.segment_ms,
+            },
             segment_index_bytes: topic.segment_index_bytes as u32,
             index_interval_bytes: topic.index_interval_bytes as u32,
             // Committed offsets and ends of transactions are how the rest gets out of a full disk.
@@ -98,6 +112,18 @@ pub fn topic(config: &Config, image: &Image, name: &str) -> TopicSettings {
             },
         },
         segment_jitter_ms: topic.segment_jitter_ms,
+    }
+}
+
+/// The cleaner of one of `shards` shards.
+pub fn cleaner(config: &Config, shards: usize) -> CleanerOptions {
+    let (broker, shards) = (&config.broker, shards.max(1));
+    CleanerOptions {
+        enabled: broker.log_cleaner_enable,
+        map_bytes: broker.log_cleaner_dedupe_buffer_size / shards,
+        map_load: broker.log_cleaner_io_buffer_load_factor,
+        bytes_per_second: broker.log_cleaner_io_max_bytes_per_second / shards as f64,
+        backoff: Duration::from_millis(broker.log_cleaner_backoff_ms),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::api::ProducerIds;
 use crate::api::fetch::FetchSessions;
+use crate::compaction::CompactedTopics;
 use crate::mesh::{CREDITS_PER_LANE, Placement, ShardReply, ShardRequest, serve};
 use crate::net::{Connection, ConnectionCounts, Connections, Refusals};
 use crate::quorum::{Identity, MetaNode, Publication};
@@ -13,6 +14,7 @@ use crate::task::keep_running;
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ringlane_config::Config;
+use ringlane_log::cleaner::{self, CompactionOptions};
 use ringlane_log::{DataDirState, Recovered, ShardLogs, ShardLogsOptions, VolumeOptions};
 use ringlane_metadata::{ControllerReply, ControllerRequest, Image, Partition, Refused, Topic};
 use ringlane_metrics::{ShardMetrics, Snapshot};
@@ -186,7 +188,13 @@ impl Shard {
             let shard = swept.clone();
             async move { shard.connections.sweep(&shard.fetch_budget).await }
         };
+        let cleaned = self.clone();
+        let clean = move || {
+            let options = settings::cleaner(&cleaned.config, shard_count());
+            cleaner::run(cleaned.logs.clone(), options, Rc::new(CompactedTopics(cleaned.clone())))
+        };
         vec![
+            keep_running("cleaner", clean),
             keep_running("home shard", run_home),
             keep_running("connection sweep", sweep),
             keep_running("mesh", move || serve(served.clone())),
@@ -205,6 +213,11 @@ impl Shard {
     /// The data directories of this broker.
     pub fn data_dirs(&self) -> Vec<DataDirState> {
         self.logs.data_dirs()
+    }
+
+    /// `None`: the topic is not compacted.
+    pub fn compaction_of(&self, topic: TopicId) -> Option<CompactionOptions> {
+        self.topics.borrow().get(&topic)?.compaction
     }
 
     /// The right to have one more read waiting on `to`; `None` when too many are. At home a read takes no credit, and the home shard has its

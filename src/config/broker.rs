@@ -30,6 +30,18 @@ table! {
         "Largest size of a shard's journal in each data directory. It grows to this only when the disk is slow to take the segments; an ack waits for the journal only.";
     listeners: Vec<Endpoint> = "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High, Restart, &[],
         "Addresses to listen on: NAME://HOST:PORT,... An empty host is every address. Kafka's default is every address; without authentication ours is this machine only.";
+    log_cleaner_backoff_ms: u64 = "log.cleaner.backoff.ms", Long, Some("15000"), Range(0, LONG_MAX), Medium, Restart, &[],
+        "How long the cleaner of compacted topics sleeps when there is nothing to clean.";
+    log_cleaner_dedupe_buffer_size: usize = "log.cleaner.dedupe.buffer.size", Long, Some("134217728"), Range(1 << 20, LONG_MAX), Medium, Restart,
+        &[],
+        "Memory for finding the newest record of each key of compacted topics, shared out evenly to the shards; 24 bytes a key. Taken for a round of cleaning, no more than the keys of the round need; what does not fit takes several rounds.";
+    log_cleaner_enable: bool = "log.cleaner.enable", Boolean, Some("true"), Any, Medium, Restart, &[],
+        "Whether compacted topics are cleaned. Without it they grow for ever, consumer offsets included.";
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor", Double, Some("0.9"), Any, Medium, Restart, &[],
+        "Share of the memory for keys that may fill up, 0.1 to 0.95: more finds more keys in a round, and takes longer for each.";
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"), Any, Medium, Restart,
+        &[],
+        "Most bytes that the cleaner reads and writes in a second, shared out evenly to the shards. Unset: no limit.";
     log_dirs: Vec<String> = "log.dirs", List, Some("data"), Any, High, Restart, &[],
         "Directories of the data (log.dir is the same key), created when missing. The first one also holds the metadata. A new partition goes where there are fewest; a directory that fails takes its partitions out of service and no others.";
     log_retention_check_interval_ms: u64 = "log.retention.check.interval.ms", Long, Some("300000"), Range(1, LONG_MAX), Medium, Restart, &[],

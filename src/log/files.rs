@@ -23,6 +23,14 @@ pub(crate) fn time_index_path(folder: &Path, base_offset: i64) -> PathBuf {
     folder.join(format!("{base_offset:020}.timeindex"))
 }
 
+pub(crate) fn transaction_index_path(folder: &Path, base_offset: i64) -> PathBuf {
+    folder.join(format!("{base_offset:020}.txnindex"))
+}
+
+pub(crate) fn producer_snapshot_path(folder: &Path, base_offset: i64) -> PathBuf {
+    folder.join(format!("{base_offset:020}.snapshot"))
+}
+
 /// The base offset that a segment's file name gives.
 pub(crate) fn segment_base(path: &Path) -> Option<i64> {
     let digits = path.file_name()?.to_str()?.strip_suffix(".log")?;

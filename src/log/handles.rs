@@ -65,7 +65,7 @@ pub(crate) async fn handle(log: &LogInner, base_offset: i64) -> Result<Handle, R
     let generation = log.state.borrow().generation;
     let opened = open(log, base_offset).await;
     // First of all: a file that is not there is no error when its segment was deleted meanwhile.
-    if log.state.borrow().generation != generation {
+    if log.state.borrow().generation != generation || is_being_exchanged(log, base_offset) {
         return Err(ReadError::Moved);
     }
     let handle = opened?;
@@ -82,6 +82,12 @@ async fn open(log: &LogInner, base_offset: i64) -> Result<Handle, ReadError> {
         None => load_index(log, &file, base_offset).await?,
     };
     Ok(Handle { file, index: Rc::new(index) })
+}
+
+/// The cleaner holds the segment's file in memory while its name may lead to another one: whatever was opened by name does not count.
+fn is_being_exchanged(log: &LogInner, base_offset: i64) -> bool {
+    let state = log.state.borrow();
+    state.segments.iter().any(|segment| segment.base_offset == base_offset && segment.file.is_some())
 }
 
 /// A copy, when the index files could not be written.

@@ -16,6 +16,7 @@
 mod cache;
 mod checkpoint;
 mod chunks;
+pub mod cleaner;
 mod close;
 mod data_dir;
 mod deleted;
@@ -61,7 +62,7 @@ pub use log_start::LogStartError;
 pub use options::{LogOptions, ShardLogsOptions, StableMode, VolumeOptions};
 pub use read::{DiskRead, ReadData, ReadPlan};
 pub use recovered::Recovered;
-pub use recovery::Visitor;
+pub use recovery::{EveryBatch, Visitor};
 pub use retention::RetentionOptions;
 pub use retention_clock::{RetentionClock, RetentionTime};
 pub use shard::{ShardLogs, StableEvent, StableOutcome, StateOf};

@@ -208,12 +208,22 @@ impl Log {
 
     /// First record in offset order below `below` whose timestamp is at least `timestamp`: (offset, timestamp).
     pub async fn offset_for_timestamp(&self, timestamp: i64, below: i64) -> Result<Option<(i64, i64)>, ReadError> {
-        timestamps::first_at_or_after(self, timestamp, below).await
+        loop {
+            match timestamps::first_at_or_after(self, timestamp, below).await {
+                Err(ReadError::Moved) if !self.inner.state.borrow().closing => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     /// First record below `below` with the largest timestamp: (offset, timestamp).
     pub async fn max_timestamp(&self, below: i64) -> Result<Option<(i64, i64)>, ReadError> {
-        timestamps::largest(self, below).await
+        loop {
+            match timestamps::largest(self, below).await {
+                Err(ReadError::Moved) if !self.inner.state.borrow().closing => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     pub fn options(&self) -> LogOptions {
@@ -315,7 +325,7 @@ impl LogInner {
     /// The journal has a batch of this log.
     pub fn journaled(self: &Rc<LogInner>, covered: &Covered) {
         let is_news = self.change(|state| {
-            state.generation == covered.generation && state.journaled(covered.next_offset, covered.bytes)
+            state.cuts == covered.cuts && state.journaled(covered.next_offset, covered.bytes)
         });
         if is_news {
             self.shard.news.stable(self.key, covered.next_offset);
@@ -362,7 +372,7 @@ impl LogInner {
     fn entry(&self, state: &LogState, previous_end: i64, batch: &AppendBatch) -> Entry {
         let next_offset = batch.last_offset + 1;
         let covers =
-            Covered { log: self.key, generation: state.generation, next_offset, bytes: batch.bytes.len() };
+            Covered { log: self.key, cuts: state.cuts, next_offset, bytes: batch.bytes.len() };
         let head = EntryHead {
             log: self.id.name(),
             bytes: batch.bytes.len() as u32,

@@ -116,7 +116,7 @@ pub(crate) async fn settle(log: &Rc<LogInner>) -> Result<(), OpenError> {
     let mut empty = recovery::create(folder, options, log_start).await?;
     fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
     let freed = log.change(|state| {
-        (empty.log_start, empty.generation) = (log_start, state.generation + 1);
+        (empty.log_start, empty.generation, empty.cuts) = (log_start, state.generation + 1, state.cuts + 1);
         let freed = state.tail.truncate(i64::MIN);
         *state = empty;
         freed

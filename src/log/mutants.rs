@@ -18,6 +18,8 @@ pub enum Mutant {
     ReplayTwice,
     /// Segments are deleted before the log start offset that says so is durable.
     LogStartNotDurable,
+    /// Cleaned segments take the place of old ones before that is durable.
+    ExchangeWithoutSync,
 }
 
 #[cfg(feature = "mutants")]

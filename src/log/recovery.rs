@@ -31,6 +31,18 @@ pub trait Visitor {
     fn batch(&mut self, header: &BatchHeader);
 }
 
+/// Shows every batch of the log, whatever a checkpoint knows.
+pub struct EveryBatch<F>(pub F);
+
+impl<F: FnMut(&BatchHeader)> Visitor for EveryBatch<F> {
+    fn state(&mut self, _: &[u8]) -> bool {
+        false
+    }
+    fn batch(&mut self, header: &BatchHeader) {
+        self.0(header);
+    }
+}
+
 /// Nobody keeps anything.
 impl Visitor for () {
     fn state(&mut self, _: &[u8]) -> bool {
@@ -77,7 +89,7 @@ pub(crate) async fn create(folder: &Path, options: LogOptions, base_offset: i64)
     Ok(LogState::new(options, VecDeque::from([segment]), base_offset, Vec::new()))
 }
 
-/// Reads the segments of `folder` in offset order; `visitor` learns what is in them.
+/// Reads the segments of `folder`, whose names are durable, in offset order; `visitor` learns what is in them.
 pub(crate) async fn recover(
     folder: &Path,
     options: LogOptions,
@@ -85,9 +97,6 @@ pub(crate) async fn recover(
     log_start: i64,
     visitor: &mut dyn Visitor,
 ) -> Result<Recovered, OpenError> {
-    // The last process may have ended, even in order, between making a name here and syncing it. What is acknowledged from now on needs
-    // the name.
-    fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
     let mut recovery = Recovery { folder, options, known, read_bytes: 0, cut_bytes: 0 };
     let mut bases = Vec::new();
     for path in fs::read_dir(folder).await.map_err(io_error(folder, "listing the folder"))? {
@@ -128,10 +137,7 @@ pub(crate) async fn recover(
             .map_err(io_error(&files::segment_path(folder, last.base_offset), "reading the last block"))?,
         None => Vec::new(),
     };
-    let mut state = LogState::new(options, segments, end_offset, partial_block);
-    if let Some(record) = recovery.known.record {
-        state.cleaned_offset = record.cleaned_offset;
-    }
+    let state = LogState::new(options, segments, end_offset, partial_block);
     Ok(Recovered { state, read_bytes: recovery.read_bytes, cut_bytes: recovery.cut_bytes })
 }
 

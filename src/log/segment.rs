@@ -5,7 +5,7 @@
 
 use crate::index::{IndexedBatch, SegmentIndex};
 use crate::{AppendBatch, LogOptions};
-use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::records::{BatchHeader, NO_TIMESTAMP};
 use ringlane_runtime::File;
 
 /// Offsets in a segment's index are 32 bit, relative to its base.
@@ -84,7 +84,9 @@ impl Segment {
 
     /// The same for a batch found on disk.
     pub fn push_found(&mut self, header: &BatchHeader, index_interval_bytes: u32) {
-        self.push(header.last_offset(), header.max_timestamp, header.size(), index_interval_bytes);
+        // A batch that compaction emptied keeps its times, but nobody finds a record by them.
+        let max_timestamp = if header.records_count == 0 { NO_TIMESTAMP } else { header.max_timestamp };
+        self.push(header.last_offset(), max_timestamp, header.size(), index_interval_bytes);
         self.written_bytes = self.bytes;
     }
 

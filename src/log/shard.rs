@@ -16,7 +16,7 @@ use crate::tail::{self, Sequence};
 use crate::volume::{Volume, Volumes};
 use crate::{
     DataDirState, Log, LogFailed, LogId, LogKey, LogName, LogOptions, OpenError, ShardLogsOptions, VolumeOptions,
-    checkpoint, close, deleted, files, flusher, log_start, replay, writer,
+    checkpoint, cleaner, close, deleted, files, flusher, log_start, replay, writer,
 };
 use bytes::Bytes;
 use ringlane_metrics::ShardMetrics;
@@ -281,6 +281,10 @@ impl ShardLogs {
         self.shard.volumes.iter().map(state).collect()
     }
 
+    pub(crate) fn shard(&self) -> Rc<Shard> {
+        self.shard.clone()
+    }
+
     /// Waits for news: each log appears at most once, or twice when it failed after some of it became stable. One task per shard calls
     /// this in a loop.
     pub async fn next_stable(&self) -> Vec<StableEvent> {
@@ -440,6 +444,10 @@ impl Shard {
         let log_start = log_start::read_log_start(folder).await?;
         let mut recovered = match exists {
             true => {
+                // The last process may have ended, even in order, between making a name here and syncing it. What is acknowledged from now
+                // on needs the name.
+                fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
+                cleaner::settle(folder).await?;
                 deleted::settle(self, folder, log_start).await?;
                 recovery::recover(folder, options, known, log_start, visitor).await?
             }
@@ -582,6 +590,7 @@ impl Shard {
         let freed = log.change(|state| {
             (state.unflushed_bytes, state.flushable_bytes) = (0, 0);
             state.generation += 1;
+            state.cuts += 1;
             state.tail.truncate(i64::MIN)
         });
         self.tail_freed(freed);

@@ -53,8 +53,6 @@ pub(crate) struct LogState {
     pub may_ack_written: bool,
     /// Of a failed log: journal writes above this one may be all that there is of some of its batches.
     pub pinned_after: u64,
-    /// Everything below has been through the cleaner.
-    pub cleaned_offset: i64,
     /// The log is being cut somewhere behind the segment with this base.
     pub cutting_from: Option<i64>,
     pub failed: Option<Arc<LogFailed>>,
@@ -69,8 +67,10 @@ pub(crate) struct LogState {
     /// Space ran out or the file system cannot: writes extend the file from now on.
     pub reserve_gave_up: bool,
     pub next_segment: NextSegment,
-    /// Grows when segments go, at either end: a read that began before it plans again.
+    /// Grows when segments go, at either end, or are exchanged: a read that began before it plans again.
     pub generation: u64,
+    /// Grows when batches go at the end: what was under way for them is void.
+    pub cuts: u64,
     writing_base: i64,
     next_write: Cursor,
     /// The bytes of the last block of the segment being written, if it is not full: the next write repeats them in front.
@@ -155,7 +155,6 @@ impl LogState {
             direct: false,
             may_ack_written: false,
             pinned_after: 0,
-            cleaned_offset: 0,
             cutting_from: None,
             failed: None,
             closing: false,
@@ -166,6 +165,7 @@ impl LogState {
             reserve_gave_up: false,
             next_segment: NextSegment::Missing,
             generation: 0,
+            cuts: 0,
             next_write: Cursor { sequence: 0, skip: 0 },
             partial_block,
         }
@@ -395,6 +395,7 @@ impl LogState {
         (self.flushed_offset, self.synced_offset) = (offset, offset);
         (self.unflushed_bytes, self.flushable_bytes, self.direct) = (0, 0, false);
         self.generation += 1;
+        self.cuts += 1;
         let freed = self.tail.truncate(offset);
         self.next_write = Cursor { sequence: self.tail.end_sequence(), skip: 0 };
         freed
@@ -407,6 +408,18 @@ impl LogState {
             self.generation += 1;
         }
         self.segments.drain(..count).collect()
+    }
+
+    /// `new` takes the place of the sealed neighbours `old_bases`. Reads under way plan again.
+    pub fn replace_segments(&mut self, old_bases: &[i64], new: Segment) {
+        let first = self.segments.partition_point(|segment| segment.base_offset < new.base_offset);
+        let old: Vec<Segment> = self.segments.drain(first..first + old_bases.len()).collect();
+        assert!(
+            old.iter().map(|segment| segment.base_offset).eq(old_bases.iter().copied()),
+            "not neighbours of this log"
+        );
+        self.segments.insert(first, Segment { is_sealed: true, ..new });
+        self.generation += 1;
     }
 
     /// What the tail has for a reader, if `from` is in it.

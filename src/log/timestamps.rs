@@ -8,7 +8,7 @@ use crate::log::LogInner;
 use crate::{Log, ReadError, files, handles};
 use bytes::Bytes;
 use ringlane_protocol::records::{Batch, BatchHeader, Record, Records};
-use ringlane_runtime::give_way;
+use ringlane_runtime::{BLOCK_BYTES, Buffer, File, give_way};
 
 /// One read of a search.
 const SEARCH_BYTES: usize = 128 << 10;
@@ -54,7 +54,8 @@ pub(crate) async fn largest(log: &Log, below: i64) -> Result<Option<(i64, i64)>,
                 true => largest_from(batch, log_start)?,
                 false => batch.header.max_timestamp,
             };
-            if max_timestamp >= 0 && best.is_none_or(|(known, _)| max_timestamp > known) {
+            let has_records = batch.header.records_count > 0;
+            if has_records && max_timestamp >= 0 && best.is_none_or(|(known, _)| max_timestamp > known) {
                 best = Some((max_timestamp, batch.header.last_offset()));
             }
             Ok(true)
@@ -71,7 +72,7 @@ pub(crate) async fn largest(log: &Log, below: i64) -> Result<Option<(i64, i64)>,
     Ok(answer)
 }
 
-/// Reads the largest timestamps of segments that were sealed before the start, where that was not done yet.
+/// Reads the first and largest timestamps of segments that were sealed before the start, where that was not done yet.
 pub(crate) async fn learn(log: &LogInner) -> Result<(), ReadError> {
     loop {
         let unknown = {
@@ -79,13 +80,27 @@ pub(crate) async fn learn(log: &LogInner) -> Result<(), ReadError> {
             state.segments.iter().find(|segment| !segment.timestamps_known).map(|segment| segment.base_offset)
         };
         let Some(base_offset) = unknown else { return Ok(()) };
-        let largest = handles::handle(log, base_offset).await?.index.largest_timestamp();
+        let handle = handles::handle(log, base_offset).await?;
+        let largest = handle.index.largest_timestamp();
+        let first = first_timestamp(log, &handle.file, base_offset).await?;
         let mut state = log.state.borrow_mut();
         if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
             segment.max_timestamp = largest.map(|(timestamp, offset)| (timestamp, base_offset + i64::from(offset)));
+            segment.first_timestamp = first;
             segment.timestamps_known = true;
         }
     }
+}
+
+/// Largest timestamp of a segment's first batch.
+async fn first_timestamp(log: &LogInner, file: &File, base_offset: i64) -> Result<Option<i64>, ReadError> {
+    let (read, block) = file.read_at(Buffer::take(BLOCK_BYTES), 0).await;
+    let read = read.map_err(|source| {
+        let path = files::segment_path(&log.folder, base_offset);
+        ReadError::Io { path, position: 0, bytes: BLOCK_BYTES, source }
+    })?;
+    let header = BatchHeader::parse(&block[..read]).ok();
+    Ok(header.map(|header| header.max_timestamp).filter(|timestamp| *timestamp >= 0))
 }
 
 /// Base offset and largest timestamp (with its batch's last offset) of the segments that have one which `wanted` accepts.

@@ -7,7 +7,7 @@ use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
 use crate::scan::{self, Scanner};
 use crate::segment::Segment;
-use crate::{LogFailed, checkpoint, files, writer};
+use crate::{LogFailed, checkpoint, cleaner, files, writer};
 use ringlane_runtime::{File, FileMode, fs};
 use std::io;
 use std::rc::Rc;
@@ -78,6 +78,7 @@ async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
         file.set_len(segment.bytes).await?;
     }
     file.sync().await?;
+    cleaner::lower_checkpoint(&log.folder, end_offset).await?;
     let partial_block = scan::partial_block(&file, segment.bytes).await?;
     let segment = Segment { file: Some(file), ..segment };
     let freed = log.change(|state| state.truncate(end_offset, segment, partial_block));

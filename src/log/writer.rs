@@ -143,17 +143,17 @@ fn flush_later(log: &Rc<LogInner>) {
 
 /// Makes durable what is in the segments now. Only the one being written can hold anything else: a roll comes after a sync.
 pub(crate) async fn flush_now(log: &Rc<LogInner>) -> Result<(), LogFailed> {
-    let (file, offset, generation) = {
+    let (file, offset, cuts) = {
         let mut state = log.state.borrow_mut();
         if state.synced_offset >= state.flushed_offset || state.failed.is_some() {
             return Ok(());
         }
-        (state.writing().file.clone(), state.flushed_offset, state.generation)
+        (state.writing().file.clone(), state.flushed_offset, state.cuts)
     };
     let Some(file) = file else { return Ok(()) };
     sync(log, &file).await?;
     let mut state = log.state.borrow_mut();
-    if state.generation == generation {
+    if state.cuts == cuts {
         state.synced_offset = state.synced_offset.max(offset);
     }
     Ok(())
@@ -161,11 +161,11 @@ pub(crate) async fn flush_now(log: &Rc<LogInner>) -> Result<(), LogFailed> {
 
 /// Waits until everything below `offset` is in segments, or never will be (the log failed, was cut or closed: look).
 pub(crate) async fn flush_to(log: &Rc<LogInner>, offset: i64) {
-    let generation = {
+    let cuts = {
         let mut state = log.state.borrow_mut();
         state.flush_wanted = state.flush_wanted.max(offset);
-        state.generation
+        state.cuts
     };
     kick(log);
-    log.until(|state| state.flushed_offset >= offset || state.failed.is_some() || state.generation != generation).await;
+    log.until(|state| state.flushed_offset >= offset || state.failed.is_some() || state.cuts != cuts).await;
 }

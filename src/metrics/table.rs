@@ -130,6 +130,13 @@ metrics! {
     log_segments_deleted_by_time: Counter, "log_segments_deleted_by_time_total", Count, "Segments deleted because they were older than retention.ms.";
     log_segments_deleted_by_size: Counter, "log_segments_deleted_by_size_total", Count, "Segments deleted because their log was larger than retention.bytes.";
     log_segments_deleted_below_start: Counter, "log_segments_deleted_below_start_total", Count, "Segments deleted because they lay below the log start offset.";
+    log_cleaner_rounds: Counter, "log_cleaner_rounds_total", Count, "Rounds of compaction that were done.";
+    log_cleaner_read_bytes: Counter, "log_cleaner_read_bytes_total", Bytes, "Bytes that compaction read.";
+    log_cleaner_written_bytes: Counter, "log_cleaner_written_bytes_total", Bytes, "Bytes that compaction wrote.";
+    log_cleaner_round_us: Histogram, "log_cleaner_round_duration_us", Microseconds, "Duration of rounds of compaction.";
+    log_cleaner_map_used: Gauge, "log_cleaner_map_used_percent", Count,
+        "Share of the map of keys that the last round of compaction filled, in percent.";
+    log_cleaner_uncleanable: Gauge, "log_cleaner_uncleanable_logs", Count, "Logs that compaction leaves alone because it failed on them.";
     log_recovered_bytes: Counter, "log_recovered_bytes_total", Bytes, "Bytes that were read again at the start.";
     log_truncated_bytes: Counter, "log_truncated_bytes_total", Bytes, "Bytes of torn tails that were cut at the start.";
     partitions: Gauge, "partitions", Count, "Partitions whose home is the shard.";

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 pub(crate) struct OpenTransactions {
     /// First offset by producer id.
     by_producer: BTreeMap<i64, i64>,
+    were_seen: bool,
 }
 
 impl OpenTransactions {
@@ -17,11 +18,16 @@ impl OpenTransactions {
         if !batch.is_transactional() {
             return;
         }
+        self.note_seen();
         if batch.is_control() {
             self.by_producer.remove(&batch.producer_id);
         } else {
             self.open(batch.producer_id, batch.base_offset);
         }
+    }
+
+    pub fn note_seen(&mut self) {
+        self.were_seen = true;
     }
 
     pub fn open(&mut self, producer_id: i64, first_offset: i64) {
@@ -31,6 +37,11 @@ impl OpenTransactions {
     /// Producer ids and first offsets.
     pub fn iter(&self) -> impl Iterator<Item = (i64, i64)> {
         self.by_producer.iter().map(|(producer_id, first_offset)| (*producer_id, *first_offset))
+    }
+
+    /// Whether the log has, or had, a transaction.
+    pub fn were_seen(&self) -> bool {
+        self.were_seen
     }
 
     pub fn is_open(&self, producer_id: i64) -> bool {

@@ -4,6 +4,7 @@
 //! Pure; lives on the home shard. The sequencing step checks, then notes what it appended; opening a log replays its headers. Bounded:
 //! clients choose producer ids, so the table forgets the least active ones, as if they had expired.
 
+use ringlane_log::cleaner::LastOfProducer;
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{BatchHeader, NO_PRODUCER_EPOCH, NO_SEQUENCE, sequence_after};
 use std::collections::{BTreeMap, VecDeque};
@@ -120,6 +121,14 @@ impl ProducerTable {
         if self.producers.insert(key, producer).is_none() {
             self.clock.push_back(key);
         }
+    }
+
+    /// Epoch and last data batch of each producer of a partition.
+    pub fn last_of(&self, partition: PartitionNumber) -> impl Iterator<Item = (i64, LastOfProducer)> {
+        let of_partition = (partition, i64::MIN)..=(partition, i64::MAX);
+        self.producers.range(of_partition).map(|((_, id), producer)| {
+            (*id, LastOfProducer { epoch: producer.epoch, last_data_offset: producer.batches.last_offset() })
+        })
     }
 
     /// Forgets whom nobody heard of for `expiration_ms` among the next `count` producers, so that the caller can do it in slices.
@@ -249,13 +258,16 @@ impl Batches {
     }
 
     fn next_sequence(&self) -> i32 {
-        match self.count {
-            0 => 0,
-            _ => {
-                let last = (usize::from(self.next) + BATCHES_KEPT - 1) % BATCHES_KEPT;
-                sequence_after(self.kept[last].last_sequence, 1)
-            }
-        }
+        self.last().map_or(0, |last| sequence_after(last.last_sequence, 1))
+    }
+
+    fn last_offset(&self) -> Option<i64> {
+        self.last().map(|last| last.last_offset)
+    }
+
+    fn last(&self) -> Option<&KeptBatch> {
+        let last = (usize::from(self.next) + BATCHES_KEPT - 1) % BATCHES_KEPT;
+        (self.count > 0).then(|| &self.kept[last])
     }
 }
 

@@ -4,7 +4,8 @@
 //! batch of each producer, and the duplicates of the four before it would be appended again after every restart.
 //!
 //! ```text
-//! version u8 | epochs u32: epoch i32, start i64 | transactions u32: producer i64, first offset i64
+//! version u8 | epochs u32: epoch i32, start i64 | transactions seen u8 | transactions u32: producer i64, first
+//! offset i64
 //! | producers u32: id i64, epoch i16, active ms i64, batches u8: last sequence i32, offset delta i32, last offset i64, timestamp i64
 //! ```
 
@@ -33,6 +34,7 @@ pub(crate) fn encode<'a>(
         out.put_i32(epoch);
         out.put_i64(start_offset);
     });
+    out.put_u8(u8::from(transactions.were_seen()));
     put_all(&mut out, transactions.iter(), |out, (producer_id, first_offset)| {
         out.put_i64(producer_id);
         out.put_i64(first_offset);
@@ -72,6 +74,9 @@ pub(crate) fn decode(mut state: &[u8]) -> Option<Snapshot> {
     let mut snapshot = Snapshot::default();
     for _ in 0..state.try_get_u32().ok()? {
         snapshot.epochs.assign(state.try_get_i32().ok()?, state.try_get_i64().ok()?);
+    }
+    if state.try_get_u8().ok()? != 0 {
+        snapshot.transactions.note_seen();
     }
     for _ in 0..state.try_get_u32().ok()? {
         snapshot.transactions.open(state.try_get_i64().ok()?, state.try_get_i64().ok()?);

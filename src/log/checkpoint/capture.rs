@@ -16,7 +16,7 @@ const NEW_ENTRIES: usize = 512;
 pub(super) struct Captured {
     pub log: Rc<LogInner>,
     pub record: Record,
-    generation: u64,
+    cuts: u64,
     /// Content of the index files, when it is time to write them.
     index: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -25,17 +25,16 @@ pub(super) struct Captured {
 pub(super) fn capture(shard: &Shard, log: &Rc<LogInner>) -> Option<Captured> {
     let written_mode = log.state.borrow().options.stable_mode == StableMode::Written;
     if let Some(record) = unchanged(log, written_mode) {
-        return Some(Captured { log: log.clone(), record, generation: log.state.borrow().generation, index: None });
+        return Some(Captured { log: log.clone(), record, cuts: log.state.borrow().cuts, index: None });
     }
     if let Some(base) = log.state.borrow().cutting_from {
         let record = Record::of_cut_log(log.id.name(), base, written_mode);
-        return Some(Captured { log: log.clone(), record, generation: log.state.borrow().generation, index: None });
+        return Some(Captured { log: log.clone(), record, cuts: log.state.borrow().cuts, index: None });
     }
     let state_of_partition = shard.state_of(log.key)?;
     let mut state = log.state.borrow_mut();
     let before = log.last_record.borrow();
-    let (end_offset, generation) = (state.end_offset, state.generation);
-    let cleaned_offset = state.cleaned_offset;
+    let (end_offset, cuts) = (state.end_offset, state.cuts);
     let active = state.active();
     let same_segment = before.as_ref().filter(|before| before.segment_base == active.base_offset);
     let (mut index_entries, mut time_entries) =
@@ -48,7 +47,6 @@ pub(super) fn capture(shard: &Shard, log: &Rc<LogInner>) -> Option<Captured> {
     let record = Record {
         log: log.id.name(),
         end_offset,
-        cleaned_offset,
         segment_base: active.base_offset,
         position: active.bytes,
         first_timestamp: active.first_timestamp,
@@ -60,7 +58,7 @@ pub(super) fn capture(shard: &Shard, log: &Rc<LogInner>) -> Option<Captured> {
     };
     drop(before);
     drop(state);
-    Some(Captured { log: log.clone(), record, generation, index })
+    Some(Captured { log: log.clone(), record, cuts, index })
 }
 
 /// The last record, if it still says everything.
@@ -70,7 +68,6 @@ fn unchanged(log: &LogInner, written_mode: bool) -> Option<Record> {
     let same = record.as_ref().filter(|record| {
         state.cutting_from.is_none()
             && record.end_offset == state.end_offset
-            && record.cleaned_offset == state.cleaned_offset
             && record.written_mode == written_mode
     });
     same.cloned()
@@ -84,7 +81,7 @@ impl Captured {
 
     pub fn still_holds(&self) -> bool {
         let state = self.log.state.borrow();
-        state.failed.is_none() && state.generation == self.generation && state.synced_offset >= self.record.end_offset
+        state.failed.is_none() && state.cuts == self.cuts && state.synced_offset >= self.record.end_offset
     }
 
     /// Writes the index files when it is time. They only save reading: without them the record says less.
@@ -110,7 +107,7 @@ impl Captured {
 
     /// The checkpoint is on disk.
     pub fn took_effect(self) {
-        if self.log.state.borrow().generation == self.generation {
+        if self.log.state.borrow().cuts == self.cuts {
             if self.record.written_mode {
                 may_ack_written(&self.log);
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "RLCP" | version u32 | epoch u64 | first sequence u64 | records u32 | record ... | crc32c u32 of all before
-//! record  topic id 16 | partition i32 | flags u8 | end i64 | cleaned i64 | segment base i64 | position u64
+//! record  topic id 16 | partition i32 | flags u8 | end i64 | segment base i64 | position u64
 //!         | first timestamp i64 | largest timestamp i64, its offset i64 | index entries u32, time entries u32 | state bytes u32, state
 //! ```
 
@@ -13,7 +13,7 @@ use ringlane_protocol::TopicId;
 const MAGIC: &[u8; 4] = b"RLCP";
 /// Raised when an older release could not read a checkpoint any more.
 const VERSION: u32 = 1;
-const RECORD_BYTES: usize = 16 + 4 + 1 + 4 * 8 + 3 * 8 + 3 * 4;
+const RECORD_BYTES: usize = 16 + 4 + 1 + 3 * 8 + 3 * 8 + 3 * 4;
 const WRITTEN: u8 = 1;
 const HAS_STATE: u8 = 2;
 const NONE: i64 = i64::MIN;
@@ -34,8 +34,6 @@ pub(crate) struct Record {
     pub log: LogName,
     /// Recovery verifies from here on.
     pub end_offset: i64,
-    /// Everything below has been through the cleaner.
-    pub cleaned_offset: i64,
     /// Where `end_offset` lies: in this segment at this byte.
     pub segment_base: i64,
     pub position: u64,
@@ -95,7 +93,6 @@ impl Record {
         Record {
             log,
             end_offset: base,
-            cleaned_offset: 0,
             segment_base: base,
             position: 0,
             first_timestamp: None,
@@ -112,7 +109,7 @@ impl Record {
         out.put_i32(self.log.partition);
         let written = if self.written_mode { WRITTEN } else { 0 };
         out.put_u8(written | if self.state.is_some() { HAS_STATE } else { 0 });
-        for offset in [self.end_offset, self.cleaned_offset, self.segment_base] {
+        for offset in [self.end_offset, self.segment_base] {
             out.put_i64(offset);
         }
         out.put_u64(self.position);
@@ -139,7 +136,6 @@ impl Record {
         let mut record = Record {
             log,
             end_offset: rest.get_i64(),
-            cleaned_offset: rest.get_i64(),
             segment_base: rest.get_i64(),
             position: rest.get_u64(),
             first_timestamp: some(rest.get_i64()),
@@ -167,7 +163,6 @@ mod tests {
         Record {
             log: LogName { topic_id: TopicId([7; 16]), partition },
             end_offset: 500,
-            cleaned_offset: 0,
             segment_base: 400,
             position: 12_345,
             first_timestamp: (partition > 0).then_some(1_000),

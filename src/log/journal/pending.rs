@@ -23,7 +23,7 @@ pub(crate) struct Entry {
 pub(crate) struct Covered {
     pub log: LogKey,
     /// Of the log when the batch was appended: after a truncation the news is old.
-    pub generation: u64,
+    pub cuts: u64,
     pub next_offset: i64,
     pub bytes: usize,
 }
@@ -104,7 +104,7 @@ mod tests {
             base_offset: 0,
             next_offset: 1,
         };
-        let covers = Covered { log: LogKey(1), generation: 0, next_offset: 1, bytes };
+        let covers = Covered { log: LogKey(1), cuts: 0, next_offset: 1, bytes };
         Entry { covers, head, bytes: Bytes::from(vec![7; bytes]), flush_ms }
     }
 

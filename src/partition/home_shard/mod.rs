@@ -6,6 +6,7 @@
 
 mod append;
 mod apply;
+mod compaction;
 mod offsets;
 mod read;
 mod retention;

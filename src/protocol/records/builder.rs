@@ -170,20 +170,20 @@ pub fn recompress(header: &BatchHeader, plain: &[u8], codec: Compression) -> Res
     Ok(batch)
 }
 
-struct Head {
-    base_offset: i64,
-    leader_epoch: i32,
-    attributes: Attributes,
-    last_offset_delta: i32,
-    base_timestamp: i64,
-    max_timestamp: i64,
-    producer: ProducerStamp,
-    records_count: i32,
+pub(super) struct Head {
+    pub base_offset: i64,
+    pub leader_epoch: i32,
+    pub attributes: Attributes,
+    pub last_offset_delta: i32,
+    pub base_timestamp: i64,
+    pub max_timestamp: i64,
+    pub producer: ProducerStamp,
+    pub records_count: i32,
 }
 
 impl Head {
     /// Fills the first [`HEADER_BYTES`] of `batch`, whose records are complete.
-    fn write(&self, batch: &mut [u8]) {
+    pub fn write(&self, batch: &mut [u8]) {
         let length = i32::try_from(batch.len() - LENGTH_PREFIX_BYTES).expect("a batch stays below 2 GiB");
         batch[0..8].copy_from_slice(&self.base_offset.to_be_bytes());
         batch[8..12].copy_from_slice(&length.to_be_bytes());

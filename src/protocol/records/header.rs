@@ -123,7 +123,7 @@ impl Attributes {
     const LOG_APPEND_TIME: i16 = 0x08;
     const TRANSACTIONAL: i16 = 0x10;
     const CONTROL: i16 = 0x20;
-    const DELETE_HORIZON: i16 = 0x40;
+    pub(super) const DELETE_HORIZON: i16 = 0x40;
 
     pub fn new(compression: Compression, timestamps: TimestampType, transactional: bool, control: bool) -> Attributes {
         let mut bits = compression as i16;

@@ -18,6 +18,7 @@ mod control;
 mod error;
 mod header;
 mod record;
+mod retain;
 mod varint;
 
 pub use builder::{BatchBuilder, ProducerStamp, recompress};
@@ -29,5 +30,6 @@ pub use header::{
     patch_producer, sequence_after,
 };
 pub use record::{Batch, Batches, Record, RecordHeader, RecordHeaders, Records, batches};
+pub use retain::RetainedBatch;
 
 pub use crate::compression::{Compression, CompressionError};

@@ -115,6 +115,13 @@ impl<'a> Records<'a> {
         Records { rest: body, next: 0, count: header.records_count.max(0) as usize }
     }
 
+    /// Like `next`, with the bytes that the record takes in the body, its length in front.
+    pub fn next_with_bytes(&mut self) -> Option<Result<(Record<'a>, &'a [u8]), RecordError>> {
+        let before = self.rest;
+        let record = self.next()?;
+        Some(record.map(|record| (record, &before[..before.len() - self.rest.len()])))
+    }
+
     fn end(&mut self) -> Option<Result<Record<'a>, RecordError>> {
         let left = std::mem::take(&mut self.rest).len();
         (left > 0).then_some(Err(RecordError::TrailingBytes { count: self.count, left }))

@@ -1,0 +1,22 @@
+//! What the cleaner of a shard asks about its logs: the topic's settings and the partition's state.
+//!
+//! One per shard, handed to the cleaner's task by `Shard::start`. Answers from memory; never waits.
+
+use crate::shard::Shard;
+use ringlane_log::LogKey;
+use ringlane_log::cleaner::{Compaction, CompactionSource, ProducerFacts};
+use std::rc::Rc;
+
+pub struct CompactedTopics(pub Rc<Shard>);
+
+impl CompactionSource for CompactedTopics {
+    fn compaction(&self, log: LogKey) -> Option<Compaction> {
+        let (at, last_stable_offset) = self.0.home.cleanable(log)?;
+        let options = self.0.compaction_of(at.topic_id)?;
+        Some(Compaction { options, last_stable_offset })
+    }
+
+    fn producers(&self, log: LogKey) -> ProducerFacts {
+        ProducerFacts { last: self.0.home.last_of_producers(log), aborted: Vec::new() }
+    }
+}

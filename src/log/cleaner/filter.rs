@@ -1,0 +1,179 @@
+//! Decides what of a batch stays, by Kafka's rules for compacted topics (`protocol.md` 2.10; KIP-534 for the delete horizon).
+//!
+//! Pure; called by `clean` for every batch, first to map the newest offset of each key, then to write the log anew. Never looks at a
+//! clock: the time of the round is handed in.
+
+use super::key_map::{Full, KeyMap};
+use super::transactions::{ControlKind, Transactions};
+use ringlane_protocol::records::{
+    Batch, BatchHeader, CompressionError, ControlType, Record, RecordError, Records, RetainedBatch,
+};
+use std::collections::BTreeMap;
+
+/// A batch is opened up to this size: larger ones were never accepted.
+const UNCOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+/// Where the last thing of a live producer lies: it must be found again after a restart, or its next batch would be refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastOfProducer {
+    pub epoch: i16,
+    /// Last offset of its last data batch; `None` when only a marker is known.
+    pub last_data_offset: Option<i64>,
+}
+
+/// One round of cleaning, as the filter needs it.
+pub(crate) struct Round<'a> {
+    pub newest: &'a KeyMap,
+    /// End of the offsets whose keys are in `newest`: from here on everything stays.
+    pub covered: i64,
+    /// End of the range that may be cleaned: the batch that ends there stays, so that the offset is not forgotten.
+    pub end: i64,
+    pub now_ms: i64,
+    pub delete_retention_ms: i64,
+    pub producers: &'a BTreeMap<i64, LastOfProducer>,
+}
+
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    Drop,
+    Keep,
+    /// A part of it stays, or its delete horizon begins.
+    Rewrite(Vec<u8>),
+}
+
+/// Why a batch cannot be judged. Its CRC was right, so it was stored like this.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FilterError {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Compression(#[from] CompressionError),
+}
+
+/// Notes the newest offset of the keys in `batch`, from offset `from` on. Answers the offset at which the map was full.
+pub(crate) fn map_keys(
+    newest: &mut KeyMap,
+    transactions: &mut Transactions,
+    batch: &Batch<'_>,
+    from: i64,
+) -> Result<Option<i64>, FilterError> {
+    let header = &batch.header;
+    if header.is_control() {
+        let kind = control_kind(batch)?;
+        transactions.has_lost_its_data(header, kind);
+        return Ok(None);
+    }
+    if transactions.is_aborted(header) || header.last_offset() < from {
+        return Ok(None);
+    }
+    let body = batch.uncompressed_body(UNCOMPRESSED_BYTES_MAX)?;
+    for record in Records::new(header, &body) {
+        let record = record?;
+        let offset = record.offset(header);
+        let Some(key) = record.key.filter(|_| offset >= from) else { continue };
+        if newest.put(key, offset) == Err(Full) {
+            return Ok(Some(offset));
+        }
+    }
+    Ok(None)
+}
+
+/// Decides about one batch. Batches come in offset order.
+pub(crate) fn judge(
+    round: &Round<'_>,
+    transactions: &mut Transactions,
+    batch: &Batch<'_>,
+) -> Result<Verdict, FilterError> {
+    let header = &batch.header;
+    let kind = if header.is_control() { control_kind(batch)? } else { None };
+    let data_is_void = match header.is_control() {
+        true => transactions.has_lost_its_data(header, kind),
+        false => transactions.is_aborted(header),
+    };
+    if header.base_offset >= round.covered {
+        return Ok(Verdict::Keep);
+    }
+    // A marker goes one horizon after its data, so that a reader that has read the data also sees how it ended.
+    let drop_records = data_is_void && (!header.is_control() || is_past(horizon(header), round.now_ms));
+    let body = if drop_records || header.records_count == 0 {
+        Default::default()
+    } else {
+        batch.uncompressed_body(UNCOMPRESSED_BYTES_MAX)?
+    };
+    let chosen = if drop_records { Chosen::default() } else { choose(round, header, &body)? };
+    if chosen.kept.is_empty() {
+        return match stays_empty(round, header) {
+            false => Ok(Verdict::Drop),
+            true if header.records_count == 0 => Ok(Verdict::Keep),
+            true => Ok(Verdict::Rewrite(RetainedBatch::new(header, None).finish()?)),
+        };
+    }
+    let begins = (chosen.has_tombstone || (header.is_control() && data_is_void)) && horizon(header).is_none();
+    if chosen.kept.len() == header.records_count as usize && !begins {
+        return Ok(Verdict::Keep);
+    }
+    let horizon_ms = begins.then(|| round.now_ms.saturating_add(round.delete_retention_ms));
+    let mut retained = RetainedBatch::new(header, horizon_ms);
+    chosen.kept.iter().for_each(|(record, bytes)| retained.push(record, bytes));
+    Ok(Verdict::Rewrite(retained.finish()?))
+}
+
+#[derive(Default)]
+struct Chosen<'a> {
+    kept: Vec<(Record<'a>, &'a [u8])>,
+    has_tombstone: bool,
+}
+
+fn choose<'a>(round: &Round<'_>, header: &BatchHeader, body: &'a [u8]) -> Result<Chosen<'a>, FilterError> {
+    let mut chosen = Chosen::default();
+    let mut records = Records::new(header, body);
+    while let Some(record) = records.next_with_bytes() {
+        let (record, bytes) = record?;
+        if stays(round, header, &record) {
+            // The value of a marker is not a value: its horizon begins when its data is gone.
+            chosen.has_tombstone |= record.value.is_none() && !header.is_control();
+            chosen.kept.push((record, bytes));
+        }
+    }
+    Ok(chosen)
+}
+
+fn stays(round: &Round<'_>, header: &BatchHeader, record: &Record<'_>) -> bool {
+    let offset = record.offset(header);
+    if header.is_control() || offset >= round.covered {
+        return true;
+    }
+    // Compaction has no meaning for a record without a key; producers are refused when they send one.
+    let Some(key) = record.key else { return false };
+    let is_newest = round.newest.newest(key).is_none_or(|newest| offset >= newest);
+    is_newest && (record.value.is_some() || !is_past(horizon(header), round.now_ms))
+}
+
+/// Whether the batch is needed though nothing in it is.
+fn stays_empty(round: &Round<'_>, header: &BatchHeader) -> bool {
+    if header.next_offset() == round.end {
+        return true;
+    }
+    let last = round.producers.get(&header.producer_id).filter(|_| header.has_producer());
+    last.is_some_and(|last| match last.last_data_offset {
+        Some(offset) => header.last_offset() == offset,
+        None => header.is_control() && header.producer_epoch == last.epoch,
+    })
+}
+
+fn horizon(header: &BatchHeader) -> Option<i64> {
+    header.attributes.has_delete_horizon().then_some(header.base_timestamp)
+}
+
+fn is_past(horizon_ms: Option<i64>, now_ms: i64) -> bool {
+    horizon_ms.is_some_and(|horizon_ms| horizon_ms <= now_ms)
+}
+
+fn control_kind(batch: &Batch<'_>) -> Result<Option<ControlKind>, FilterError> {
+    let body = batch.uncompressed_body(UNCOMPRESSED_BYTES_MAX)?;
+    let first = Records::new(&batch.header, &body).next().transpose()?;
+    Ok(first.map(|record| ControlType::of(&record).map_or(ControlKind::Other, ControlKind::Marker)))
+}
+
+#[cfg(test)]
+mod tests;
