@@ -24,6 +24,7 @@ mod log;
 mod mutants;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+pub mod offline;
 mod options;
 mod pace;
 mod read;

@@ -278,7 +278,7 @@ impl Source<'_> {
 const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// Space that was set aside and never written reads as zeros.
-async fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
+pub(crate) async fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
     let mut at = from;
     let mut buffer = ringlane_runtime::Buffer::take(1 << 20);
     while at < to {
