@@ -1,5 +1,6 @@
-//! The commands that are clients of a broker.
+//! The commands that are clients of a broker, and those that look at its files.
 
 pub mod consume;
+pub mod log;
 pub mod produce;
 pub mod topic;

@@ -28,6 +28,7 @@ pub struct Directory {
     path: PathBuf,
     owner: Owner,
     stopped_clean: bool,
+    marker: &'static str,
     _lock: Option<fs::DirLock>,
 }
 
@@ -39,9 +40,12 @@ impl Directory {
             Owner::Kafka(_) => None,
             _ => lock(path).await?,
         };
-        let marker = if owner == Owner::Ringlane { CLEAN_SHUTDOWN } else { meta_properties::CLEAN_SHUTDOWN };
+        let marker = match owner {
+            Owner::Kafka(_) => meta_properties::CLEAN_SHUTDOWN,
+            _ => CLEAN_SHUTDOWN,
+        };
         let stopped_clean = exists(&path.join(marker)).await?;
-        Ok(Directory { path: path.to_owned(), owner, stopped_clean, _lock: lock })
+        Ok(Directory { path: path.to_owned(), owner, stopped_clean, marker, _lock: lock })
     }
 
     /// For a single partition's folder: the data directory that it lies in, when it lies in one.
@@ -62,8 +66,14 @@ impl Directory {
         &self.owner
     }
 
+    /// Whether the broker left its marker of an orderly stop.
     pub fn stopped_clean(&self) -> bool {
         self.stopped_clean
+    }
+
+    /// Name of that marker.
+    pub fn marker(&self) -> &'static str {
+        self.marker
     }
 
     /// The folder of `TOPIC-PARTITION`.

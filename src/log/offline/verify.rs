@@ -7,7 +7,7 @@ use super::walk::{Step, StoredBatch, Walk};
 use super::{Directory, small_files};
 use crate::files;
 use ringlane_protocol::records::{Batch, Records};
-use ringlane_protocol::storage::{checkpoint, meta_properties};
+use ringlane_protocol::storage::checkpoint;
 use ringlane_runtime::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,18 +87,13 @@ pub async fn top(directory: &Directory) -> Vec<Finding> {
         Err(error) => report.wrong(directory.path(), None, error.to_string(), ""),
     }
     if !directory.stopped_clean() {
-        let cure =
-            format!("The last write of a log may be cut short; the next start settles that (no {})", marker(directory));
+        let cure = format!(
+            "The last write of a log may be cut short; the next start settles that (no {})",
+            directory.marker()
+        );
         report.note(directory.path(), None, "the broker was not stopped in order", cure);
     }
     report.findings
-}
-
-fn marker(directory: &Directory) -> &'static str {
-    match directory.owner() {
-        super::Owner::Kafka(_) => meta_properties::CLEAN_SHUTDOWN,
-        _ => "clean-shutdown",
-    }
 }
 
 async fn segment(

@@ -9,7 +9,7 @@
 //! ```
 
 use super::FileError;
-use crate::records::{NO_SEQUENCE, NO_TIMESTAMP};
+use crate::records::{NO_SEQUENCE, NO_TIMESTAMP, sequence_after};
 use crate::{Reader, Writer};
 
 pub const VERSION: i16 = 1;
@@ -42,6 +42,12 @@ pub struct LastBatch {
     pub last_offset: i64,
     /// From the batch's first offset to its last, and so from its first sequence to its last.
     pub offset_delta: i32,
+}
+
+impl LastBatch {
+    pub fn first_sequence(&self) -> i32 {
+        sequence_after(self.last_sequence, -self.offset_delta)
+    }
 }
 
 impl ProducerEntry {
