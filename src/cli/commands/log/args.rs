@@ -24,8 +24,8 @@ Examples:
 
 /// Read every byte of stopped logs and say what is wrong
 ///
-/// Checks length, CRC32C and offsets of every batch, indexes against segments, and the small files beside them. Changes nothing. The broker
-/// must be stopped. Exit code 1 when something is wrong.
+/// Checks length, CRC32C and offsets of every batch, indexes against segments, and the small files beside them. Changes nothing. The
+/// broker must be stopped. Exit code 1 when something is wrong.
 #[derive(Args)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub struct VerifyArgs {
@@ -52,8 +52,9 @@ Examples:
 
 /// Show what a file of a log holds
 ///
-/// Reads segments (.log), indexes (.index, .timeindex), producer snapshots (.snapshot), aborted transactions (.txnindex) and checkpoints; of a
-/// folder all segments in order. Takes no lock: beside a running broker the newest segment may end in the middle of a batch, or in zeros.
+/// Reads segments (.log), indexes (.index, .timeindex), producer snapshots (.snapshot), aborted transactions (.txnindex) and
+/// checkpoints; of a folder all segments in order. Takes no lock: beside a running broker the newest segment may end in the middle
+/// of a batch, or in zeros.
 #[derive(Args)]
 #[command(after_help = DUMP_EXAMPLES)]
 pub struct DumpArgs {
@@ -82,8 +83,8 @@ Examples:
 
 /// Take damage out of a stopped log
 ///
-/// Only shows what it would do, until --apply is there. What leaves the log is kept beside it, in files that end in .cut. With replicas
-/// elsewhere there is a better way: move the folder away, and the partition is copied from its leader.
+/// Only shows what it would do, until --apply is there. What leaves the log is kept beside it, in files that end in .cut. With
+/// replicas elsewhere there is a better way: move the folder away, and the partition is copied from its leader.
 #[derive(Args)]
 #[command(after_help = REPAIR_EXAMPLES)]
 #[command(group(ArgGroup::new("remedy").required(true).args(["truncate_at_damage", "drop_damaged", "indexes"])))]

@@ -23,7 +23,9 @@ pub async fn run(args: &DumpArgs) -> Result<(), Failed> {
         return segments_of(args, entries).await;
     }
     match FileKind::of(&args.path) {
-        FileKind::Segment | FileKind::NextSegment | FileKind::Leftover | FileKind::Saved => {
+        FileKind::Segment | FileKind::NextSegment => segments(args, std::slice::from_ref(&args.path)).await,
+        // What was a segment before it was deleted, cleaned or cut.
+        FileKind::Leftover | FileKind::Saved if args.path.to_string_lossy().contains(".log") => {
             segments(args, std::slice::from_ref(&args.path)).await
         }
         kind => small_file(args, kind).await,

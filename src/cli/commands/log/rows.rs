@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use super::super::consume::{Bytes, JsonHeader};
 
-pub const BATCH_HEADER: &str = "OFFSETS                  POSITION      BYTES  RECORDS  CODEC   EPOCH  PRODUCER             MAX-TIMESTAMP  CRC32C      IS\n";
+pub const BATCH_HEADER: &str = concat!(
+    "OFFSETS                  POSITION      BYTES  RECORDS  CODEC   EPOCH  ",
+    "PRODUCER             MAX-TIMESTAMP  CRC32C      IS\n"
+);
 
 #[derive(Serialize)]
 pub struct BatchRow {
