@@ -120,7 +120,7 @@ impl TimeIndexCheck {
 fn check_length(bytes: usize, used: usize, entry_bytes: usize, may_be_padded: bool) -> Result<(), Mismatch> {
     // One entry of zeros is an entry: offset and position 0, or timestamp 0.
     let padding = bytes - used * entry_bytes;
-    if padding % entry_bytes != 0 {
+    if !padding.is_multiple_of(entry_bytes) {
         return Err(((bytes - bytes % entry_bytes) as u64, format!("its size is no multiple of {entry_bytes} bytes")));
     }
     if padding > entry_bytes && !may_be_padded {
