@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ringlane_client::{Acks, DeleteBefore};
 use ringlane_protocol::records::Compression;
 
+use crate::commands::log::LogCommand;
+
 /// Serves the Kafka protocol from local disks: one shard per core, io_uring, durable acks.
 #[derive(Parser)]
 #[command(name = "ringlane", version, after_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = false)]
@@ -31,6 +33,8 @@ pub enum Command {
     Topic(TopicCommand),
     Produce(ProduceArgs),
     Consume(ConsumeArgs),
+    #[command(subcommand)]
+    Log(LogCommand),
     Config(ConfigArgs),
 }
 

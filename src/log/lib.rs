@@ -34,6 +34,7 @@ mod log_start;
 mod mutants;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+pub mod offline;
 mod options;
 mod pace;
 mod read;

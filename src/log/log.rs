@@ -98,7 +98,8 @@ impl Log {
                 inner.volume.guard.check(&inner.volume.path).map_err(AppendError::Full)?;
             }
             let bytes_max = inner.volume.journal.entry_bytes_max();
-            let entry = state.takes_journal(batch_bytes, bytes_max).then(|| inner.entry(&state, state.end_offset, &batch));
+            let entry =
+                state.takes_journal(batch_bytes, bytes_max).then(|| inner.entry(&state, state.end_offset, &batch));
             (state.append(batch), entry)
         };
         inner.shard.appended(inner.key, sequence, batch_bytes);
@@ -324,9 +325,8 @@ impl LogInner {
 
     /// The journal has a batch of this log.
     pub fn journaled(self: &Rc<LogInner>, covered: &Covered) {
-        let is_news = self.change(|state| {
-            state.cuts == covered.cuts && state.journaled(covered.next_offset, covered.bytes)
-        });
+        let is_news =
+            self.change(|state| state.cuts == covered.cuts && state.journaled(covered.next_offset, covered.bytes));
         if is_news {
             self.shard.news.stable(self.key, covered.next_offset);
             self.flush_by_and_by();
@@ -371,8 +371,7 @@ impl LogInner {
 
     fn entry(&self, state: &LogState, previous_end: i64, batch: &AppendBatch) -> Entry {
         let next_offset = batch.last_offset + 1;
-        let covers =
-            Covered { log: self.key, cuts: state.cuts, next_offset, bytes: batch.bytes.len() };
+        let covers = Covered { log: self.key, cuts: state.cuts, next_offset, bytes: batch.bytes.len() };
         let head = EntryHead {
             log: self.id.name(),
             bytes: batch.bytes.len() as u32,

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-const LOG_START_FILE: &str = "log-start-offset";
+pub(crate) const FILE: &str = "log-start-offset";
 const CONTENT_HEAD: &str = "version: 0\nlog_start_offset: ";
 
 /// Why a log's start was not raised. It stays where it was.
@@ -36,7 +36,7 @@ pub enum LogStartError {
 pub(crate) async fn raise(log: &Rc<LogInner>, offset: i64) -> Result<(), LogStartError> {
     let Some(_raising) = begin(log, offset).await? else { return Ok(()) };
     persist_log_start(log, offset).await.map_err(|source| LogStartError::Io {
-        path: log.folder.join(LOG_START_FILE),
+        path: log.folder.join(FILE),
         offset,
         source,
     })?;
@@ -146,12 +146,12 @@ async fn persist_log_start(log: &LogInner, offset: i64) -> io::Result<()> {
     if is_on(Mutant::LogStartNotDurable) {
         return Ok(());
     }
-    fs::write_atomic(&log.folder.join(LOG_START_FILE), format!("{CONTENT_HEAD}{offset}\n").as_bytes()).await
+    fs::write_atomic(&log.folder.join(FILE), format!("{CONTENT_HEAD}{offset}\n").as_bytes()).await
 }
 
 /// What [`persist_log_start`] noted last; 0 when it never did.
 pub(crate) async fn read_log_start(folder: &Path) -> Result<i64, OpenError> {
-    let path = folder.join(LOG_START_FILE);
+    let path = folder.join(FILE);
     match fs::read(&path).await {
         Ok(content) => decode(&content).ok_or_else(|| OpenError::Unreadable {
             path,

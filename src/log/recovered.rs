@@ -5,8 +5,8 @@
 
 use crate::checkpoint::{self, Checkpoint, Record};
 use crate::error::OpenError;
-use crate::journal::scan::{self, FoundEntry};
 use crate::journal;
+use crate::journal::scan::{self, FoundEntry};
 use crate::recovery::io_error;
 use crate::{LogName, VolumeOptions};
 use ringlane_runtime::fs;
@@ -121,7 +121,7 @@ async fn scan_volume(volume: &VolumeOptions, is_mine: &impl Fn(u16) -> bool) -> 
         recovered.shards.push(shard);
         let checkpoint = checkpoint::read(&folder).await?;
         let Checkpoint { epoch, first_sequence, records } = checkpoint.clone().unwrap_or_default();
-        let scanned = scan::scan(&folder, volume.directory_id, epoch, first_sequence).await?;
+        let scanned = scan::scan(&folder, Some(volume.directory_id), epoch, first_sequence).await?;
         if checkpoint.is_none() && scanned.was_used {
             let found = "the checkpoint that says what its journals still have to give is missing".to_owned();
             return Err(OpenError::Journal { path: checkpoint::path(&folder), position: 0, found });

@@ -104,7 +104,9 @@ pub(crate) async fn recover(
     }
     let doubtful = recovery.settle_newest(&mut bases).await?;
     if bases.is_empty() {
-        if let Some(record) = recovery.known.record.filter(|record| record.position > 0 && record.end_offset > log_start) {
+        if let Some(record) =
+            recovery.known.record.filter(|record| record.position > 0 && record.end_offset > log_start)
+        {
             return Err(missing_segment(folder, record));
         }
         let state = create(folder, options, log_start).await?;
@@ -204,8 +206,7 @@ impl<'a> Recovery<'a> {
         );
         if record.index_entries > 0
             && let (Ok(offsets), Ok(times)) = (fs::read(&index_path).await, fs::read(&times_path).await)
-            && let Some(index) =
-                SegmentIndex::decode_first(&offsets, record.index_entries, &times, record.time_entries)
+            && let Some(index) = SegmentIndex::decode_first(&offsets, record.index_entries, &times, record.time_entries)
         {
             return index.with_largest(record.max_timestamp.map(|(timestamp, offset)| {
                 (timestamp, offset.saturating_sub(record.segment_base).clamp(0, i64::from(i32::MAX)) as u32)
@@ -426,7 +427,7 @@ impl Source<'_> {
 const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// Space that was set aside and never written reads as zeros.
-async fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
+pub(crate) async fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
     let mut at = from;
     let mut buffer = ringlane_runtime::Buffer::take(1 << 20);
     while at < to {

@@ -275,8 +275,7 @@ impl LogState {
         let needs_durable = self.direct && !acks_written;
         // Earlier writes may not be durable, and what is acknowledged must not lie behind a hole.
         let sync_after = needs_durable && self.synced_offset < self.flushed_offset;
-        let durability =
-            if needs_durable && !sync_after { Durability::Durable } else { Durability::Written };
+        let durability = if needs_durable && !sync_after { Durability::Durable } else { Durability::Written };
         Some(WritePlan {
             position: segment.written_bytes - repeated as u64,
             block,
@@ -569,7 +568,10 @@ mod tests {
         state.direct = false;
         assert!(!state.takes_journal(DIRECT_BYTES, ENTRY_BYTES_MAX));
         append(&mut state, DIRECT_BYTES);
-        assert!(!state.takes_journal(1, ENTRY_BYTES_MAX), "also the small one behind it: the journal would have a hole");
+        assert!(
+            !state.takes_journal(1, ENTRY_BYTES_MAX),
+            "also the small one behind it: the journal would have a hole"
+        );
         append(&mut state, 1);
         assert!(state.is_flush_due());
         assert!(state.journaled(1, 1000), "was under way before");

@@ -11,9 +11,9 @@
 //! ```
 
 use crate::message::EpochEnd;
-use std::fmt::Write;
+use ringlane_protocol::storage::checkpoint::{self, EpochStart};
 
-pub(crate) const CHECKPOINT_FILE: &str = "leader-epoch-checkpoint";
+pub(crate) const CHECKPOINT_FILE: &str = checkpoint::LEADER_EPOCHS;
 const NO_EPOCH: i32 = -1;
 
 /// Ascending in both epoch and first offset.
@@ -106,29 +106,16 @@ impl LeaderEpochs {
     }
 
     pub fn to_checkpoint(&self) -> String {
-        let mut text = format!("0\n{}\n", self.entries.len());
-        for Entry { epoch, start_offset } in &self.entries {
-            writeln!(text, "{epoch} {start_offset}").expect("a string takes all that is written");
-        }
-        text
+        let lines = self.entries.iter();
+        let lines = lines.map(|entry| EpochStart { epoch: entry.epoch, start_offset: entry.start_offset });
+        checkpoint::encode_leader_epochs(&lines.collect::<Vec<_>>())
     }
 
     /// `None` when this is not such a file, whole and in order.
     pub fn from_checkpoint(content: &[u8]) -> Option<LeaderEpochs> {
-        let mut lines = std::str::from_utf8(content).ok()?.lines();
-        if lines.next()?.trim() != "0" {
-            return None;
-        }
-        let count: usize = lines.next()?.trim().parse().ok()?;
-        let entries: Vec<Entry> = lines
-            .filter(|line| !line.trim().is_empty())
-            .map(|line| {
-                let (epoch, start_offset) = line.trim().split_once(' ')?;
-                Some(Entry { epoch: epoch.parse().ok()?, start_offset: start_offset.trim().parse().ok()? })
-            })
-            .collect::<Option<_>>()?;
-        let is_ascending = entries.is_sorted_by(|a, b| a.epoch < b.epoch && a.start_offset <= b.start_offset);
-        (entries.len() == count && is_ascending).then_some(LeaderEpochs { entries })
+        let lines = checkpoint::decode_leader_epochs(content).ok()?;
+        let entries = lines.into_iter().map(|line| Entry { epoch: line.epoch, start_offset: line.start_offset });
+        Some(LeaderEpochs { entries: entries.collect() })
     }
 }
 

@@ -9,6 +9,7 @@
 //!   generated from `schema/` by `cargo run -p ringlane-protocol --example generate`.
 //! * [`hot`]: hand-written views and writers for the messages that carry the load.
 //! * [`records`] and [`compression`]: what partitions hold. [`internal`]: the records of Kafka's internal topics.
+//! * [`storage`]: the files that lie beside them on disk.
 
 mod api_key;
 mod error_code;
@@ -23,6 +24,7 @@ pub mod compression;
 pub mod hot;
 pub mod internal;
 pub mod records;
+pub mod storage;
 pub mod wire;
 
 pub use api_key::{ApiKey, Listeners, Versions};

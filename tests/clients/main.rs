@@ -5,6 +5,7 @@
 //! `target/clients`, the first time a test asks for them.
 
 mod commands;
+mod logs;
 mod support;
 
 use commands::RINGLANE;

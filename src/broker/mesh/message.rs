@@ -3,8 +3,8 @@
 use crate::net::Accepted;
 use crate::quorum::Publication;
 use crate::shard::Opening;
-use ringlane_metadata::{ControllerReply, ControllerRequest};
 use ringlane_log::{Recovered, VolumeOptions};
+use ringlane_metadata::{ControllerReply, ControllerRequest};
 use ringlane_metrics::Snapshot;
 use ringlane_partition::{
     AppendReply, AppendRequest, DeleteRecordsReply, DeleteRecordsRequest, EpochEndReply, EpochEndRequest,

@@ -102,15 +102,15 @@ struct JsonRecord<'a> {
 }
 
 #[derive(Serialize)]
-struct JsonHeader<'a> {
-    key: Bytes<'a>,
-    value: Option<Bytes<'a>>,
+pub(super) struct JsonHeader<'a> {
+    pub(super) key: Bytes<'a>,
+    pub(super) value: Option<Bytes<'a>>,
 }
 
 /// Text where the bytes are text; else their hexadecimal digits, in an object so that nobody takes them for text.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Bytes<'a> {
+pub(super) enum Bytes<'a> {
     Text(&'a str),
     Binary { hex: String },
 }

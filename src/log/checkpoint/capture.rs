@@ -1,10 +1,10 @@
 //! What a checkpoint says of one log: taken in one step, made true by flushing, then written down.
 
 use super::{Record, may_ack_written};
+use crate::StableMode;
 use crate::files;
 use crate::log::LogInner;
 use crate::shard::Shard;
-use crate::StableMode;
 use ringlane_runtime::fs;
 use std::rc::Rc;
 
@@ -66,9 +66,7 @@ fn unchanged(log: &LogInner, written_mode: bool) -> Option<Record> {
     let state = log.state.borrow();
     let record = log.last_record.borrow();
     let same = record.as_ref().filter(|record| {
-        state.cutting_from.is_none()
-            && record.end_offset == state.end_offset
-            && record.written_mode == written_mode
+        state.cutting_from.is_none() && record.end_offset == state.end_offset && record.written_mode == written_mode
     });
     same.cloned()
 }

@@ -7,7 +7,7 @@ use ringlane_runtime::fs;
 use std::io;
 use std::path::Path;
 
-const FILE_NAME: &str = "cleaner-offset-checkpoint";
+pub(crate) const FILE_NAME: &str = "cleaner-offset-checkpoint";
 
 /// `None`: never cleaned, or not readable as a checkpoint.
 pub(crate) async fn read(folder: &Path) -> io::Result<Option<i64>> {

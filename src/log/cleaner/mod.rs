@@ -28,6 +28,7 @@ mod test_kit;
 mod throttle;
 mod transactions;
 
+pub(crate) use checkpoint::FILE_NAME as CHECKPOINT_FILE;
 pub(crate) use checkpoint::lower as lower_checkpoint;
 pub use filter::LastOfProducer;
 pub use options::{CleanerOptions, CompactionOptions};

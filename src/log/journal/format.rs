@@ -151,7 +151,9 @@ pub(crate) fn decode_entries(head: &WriteHead, bytes: &[u8]) -> Option<Vec<Entry
     }
     let entries: Option<Vec<_>> =
         heads[HEAD_BYTES..].chunks_exact(ENTRY_HEAD_BYTES).map(|entry| EntryHead::decode(entry)).collect();
-    entries.filter(|entries| entries.iter().map(|entry| entry.bytes as usize).sum::<usize>() == head.payload_bytes as usize)
+    entries.filter(|entries| {
+        entries.iter().map(|entry| entry.bytes as usize).sum::<usize>() == head.payload_bytes as usize
+    })
 }
 
 /// Whether a batch in the payload is the one that was appended. `head` is its entry's encoded head.

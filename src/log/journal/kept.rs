@@ -8,10 +8,10 @@ use crate::error::OpenError;
 use crate::recovery::io_error;
 use bytes::Bytes;
 use ringlane_runtime::{Buffer, Durability, File, FileMode, fs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Ends like a journal file, so that a scan of the folder finds it.
-const FILE: &str = "kept.journal";
+pub(crate) const FILE: &str = "kept.journal";
 const NEW_FILE: &str = "kept.journal.new";
 const EPOCH: u64 = 1;
 
@@ -40,11 +40,15 @@ pub(crate) async fn write(
     fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))
 }
 
+pub(crate) fn path(folder: &Path) -> PathBuf {
+    folder.join(FILE)
+}
+
 /// What an earlier start kept.
 pub(crate) async fn read(folder: &Path, directory_id: [u8; 16]) -> Result<Vec<FoundEntry>, OpenError> {
     let path = folder.join(FILE);
     match fs::exists(&path).await.map_err(io_error(&path, "looking for it"))? {
-        true => Ok(scan::scan(folder, directory_id, EPOCH, 1).await?.entries),
+        true => Ok(scan::scan(folder, Some(directory_id), EPOCH, 1).await?.entries),
         false => Ok(Vec::new()),
     }
 }

@@ -127,7 +127,11 @@ mod tests {
         assert!(pending.plan(HEAD, 1 << 20, Vec::new()).is_none() && pending.payload_bytes() == 0);
 
         pending.push(entry(3 << 20, None));
-        assert_eq!(pending.plan(HEAD, 1 << 20, Vec::new()).unwrap().covers.len(), 1, "a large one gets a write of its own");
+        assert_eq!(
+            pending.plan(HEAD, 1 << 20, Vec::new()).unwrap().covers.len(),
+            1,
+            "a large one gets a write of its own"
+        );
     }
 
     /// One ack that waits for durable bytes makes the whole write durable; otherwise the most impatient entry sets the time.

@@ -40,10 +40,10 @@ struct Source {
     first: Option<WriteHead>,
 }
 
-/// Reads the journal in `folder`, which may be missing.
+/// Reads the journal in `folder`, which may be missing. `directory_id`: whose it must be, if that matters.
 pub(crate) async fn scan(
     folder: &Path,
-    directory_id: [u8; 16],
+    directory_id: Option<[u8; 16]>,
     epoch: u64,
     first_sequence: u64,
 ) -> Result<Scanned, OpenError> {
@@ -68,7 +68,7 @@ pub(crate) async fn scan(
     Ok(scanned)
 }
 
-async fn open_all(folder: &Path, directory_id: [u8; 16]) -> Result<Vec<Source>, OpenError> {
+async fn open_all(folder: &Path, directory_id: Option<[u8; 16]>) -> Result<Vec<Source>, OpenError> {
     let mut sources = Vec::new();
     if !fs::exists(folder).await.map_err(io_error(folder, "looking for the journal"))? {
         return Ok(sources);
@@ -85,7 +85,7 @@ async fn open_all(folder: &Path, directory_id: [u8; 16]) -> Result<Vec<Source>, 
         let window = source.read(0, 2 * BLOCK_BYTES).await?;
         let damaged = |found| OpenError::Journal { path: source.path.to_path_buf(), position: 0, found };
         match FileHead::decode(&window).map_err(damaged)? {
-            Some(head) if head.directory_id != directory_id => {
+            Some(head) if directory_id.is_some_and(|id| head.directory_id != id) => {
                 return Err(damaged("it belongs to another data directory: move it back there".to_owned()));
             }
             Some(_) => source.first = window.get(BLOCK_BYTES..).and_then(WriteHead::peek),
@@ -147,12 +147,7 @@ async fn walk(
 }
 
 /// The write `expected` is not whole, though it should follow: says whether that is how a crash leaves it.
-async fn check_end(
-    sources: &[Source],
-    last: Option<(usize, u64)>,
-    epoch: u64,
-    expected: u64,
-) -> Result<(), OpenError> {
+async fn check_end(sources: &[Source], last: Option<(usize, u64)>, epoch: u64, expected: u64) -> Result<(), OpenError> {
     for (index, source) in sources.iter().enumerate() {
         let from = match last {
             Some((last_index, end)) if last_index == index => end,

@@ -1,9 +1,7 @@
 //! What a log does about damage and failing disks: it says where, what it found and what to do, removes nothing, and serves what is sound.
 
 use bytes::Bytes;
-use ringlane_log::{
-    AppendBatch, AppendError, DataDir, Log, LogId, LogOptions, OpenError, ShardLogs, ShardLogsOptions,
-};
+use ringlane_log::{AppendBatch, AppendError, DataDir, Log, LogId, LogOptions, OpenError, ShardLogs, ShardLogsOptions};
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression};
 use ringlane_runtime::sim::{DiskOptions, LocalMain, NodeId, Sim, SimOptions};

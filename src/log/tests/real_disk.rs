@@ -3,9 +3,7 @@
 //! `RINGLANE_LOG_KEEP=DIR` leaves the partition's folder there, for Kafka's own tools: `kafka-dump-log --files DIR/orders-0/*.log`.
 
 use bytes::Bytes;
-use ringlane_log::{
-    AppendBatch, DataDir, Log, LogId, LogOptions, ShardLogs, ShardLogsOptions, Visitor,
-};
+use ringlane_log::{AppendBatch, DataDir, Log, LogId, LogOptions, ShardLogs, ShardLogsOptions, Visitor};
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression};
 use ringlane_runtime::ring::{self, RingOptions};

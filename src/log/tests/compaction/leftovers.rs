@@ -34,7 +34,9 @@ async fn open(files: &[(&str, Vec<u8>)]) -> (Result<Vec<i64>, OpenError>, BTreeS
     let logs = ShardLogs::start(ShardLogsOptions::of(&data_dir, [5; 16]).await);
     let id = LogId { topic: "table".to_owned(), topic_id: TopicId([7; 16]), partition: 0 };
     let mut found = Vec::new();
-    let opened = logs.open(id, LogOptions::default(), false, &mut EveryBatch(|header: &BatchHeader| found.push(header.base_offset))).await;
+    let opened = logs
+        .open(id, LogOptions::default(), false, &mut EveryBatch(|header: &BatchHeader| found.push(header.base_offset)))
+        .await;
     let left = fs::read_dir(folder).await.expect("lists").into_iter().filter_map(|path| {
         let name = path.file_name()?.to_str()?.trim_start_matches('0').to_owned();
         (!name.ends_with("index") && !name.starts_with("partition")).then_some(name)

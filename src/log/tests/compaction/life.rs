@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ringlane_log::cleaner::{
     self, CleanerOptions, Compaction, CompactionOptions, CompactionSource, LastOfProducer, ProducerFacts,
 };
-use ringlane_log::{AppendBatch, DataDir, Log, LogId, LogKey, LogOptions, ShardLogs, ShardLogsOptions};
+use ringlane_log::{AppendBatch, DataDir, EveryBatch, Log, LogId, LogKey, LogOptions, ShardLogs, ShardLogsOptions};
 use ringlane_metrics::ShardMetrics;
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression, ProducerStamp};
@@ -103,7 +103,8 @@ async fn open(model: &RefCell<Model>, logs: &ShardLogs, life: &Life) -> Log {
     let id = LogId { topic: "table".to_owned(), topic_id: TopicId([7; 16]), partition: 0 };
     let options = LogOptions { segment_bytes: life.segment_bytes, ..LogOptions::default() };
     let mut headers: Vec<BatchHeader> = Vec::new();
-    let opened = logs.open(id, options, &mut |header| headers.push(*header)).await;
+    let every_batch = &mut EveryBatch(|header: &BatchHeader| headers.push(*header));
+    let opened = logs.open(id, options, false, every_batch).await;
     let log = opened.unwrap_or_else(|error| panic!("the log does not open: {error}\n{}", model.borrow()));
     model.borrow_mut().opened(&headers, log.end_offset());
     log

@@ -2,8 +2,8 @@
 
 use super::History;
 use ringlane_log::{
-    AppendError, DataDir, Log, LogId, LogOptions, OpenError, ShardLogs, ShardLogsOptions, StableMode,
-    StableOutcome, Visitor,
+    AppendError, DataDir, Log, LogId, LogOptions, OpenError, ShardLogs, ShardLogsOptions, StableMode, StableOutcome,
+    Visitor,
 };
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::BatchHeader;
