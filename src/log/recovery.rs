@@ -351,6 +351,11 @@ impl<'a> Recovery<'a> {
         self.known.entries.iter().any(|entry| entry.head.previous_end == offset)
     }
 
+    /// Where what the journals have ends.
+    fn journal_end(&self) -> i64 {
+        self.known.entries.iter().map(|entry| entry.head.next_offset).max().unwrap_or(0)
+    }
+
     /// Whether a power cut may have taken what somebody was told was stable.
     fn may_have_lost(&self) -> bool {
         self.known.record.is_some_and(|record| record.written_mode)
@@ -361,10 +366,16 @@ impl<'a> Recovery<'a> {
         if self.was_durable(source.expected) {
             return Err(source.corrupt(bad, None).await);
         }
-        if !self.comes_back(source.expected) && !self.may_have_lost() {
-            let out_of_reach = source.start - source.start % BLOCK_BYTES as u64 + WRITE_SPAN_BYTES;
-            let good = scan::find_good(source.file, out_of_reach, source.file_bytes, source.expected).await;
-            if let Some(good) = good.map_err(io_error(source.path, "reading"))? {
+        if !self.may_have_lost() {
+            // What went past the journal was one write after the other, each durable before the next.
+            let unacknowledged_from = match self.comes_back(source.expected) {
+                true => source.good_from(source.start, self.journal_end()).await?,
+                false => Some(source.start),
+            };
+            if let Some(from) = unacknowledged_from
+                && let Some(good) =
+                    source.good_from(from - from % BLOCK_BYTES as u64 + WRITE_SPAN_BYTES, source.expected).await?
+            {
                 return Err(source.corrupt(bad, Some(good)).await);
             }
         }
@@ -410,6 +421,12 @@ struct Source<'a> {
 impl Source<'_> {
     async fn rest_is_zero(&self) -> Result<bool, OpenError> {
         is_zero(self.file, self.start, self.file_bytes).await.map_err(io_error(self.path, "reading"))
+    }
+
+    /// The first good batch at or after `from` with an offset of `expected` or more.
+    async fn good_from(&self, from: u64, expected: i64) -> Result<Option<u64>, OpenError> {
+        let good = scan::find_good(self.file, from, self.file_bytes, expected).await;
+        good.map_err(io_error(self.path, "reading"))
     }
 
     /// The error, with the next good batch for whoever has to repair it.

@@ -326,6 +326,7 @@ async fn begin(shard: &Rc<Shard>, volume: &Rc<Volume>) -> Result<(), LogFailed> 
     volume.journal.prepare(free_bytes).await?;
     let mut tasks = shard.tasks.borrow_mut();
     tasks.push(spawn("journal", journal::writer::run(shard.clone(), volume.clone())));
+    volume.checkpoints.begin();
     tasks.push(spawn("checkpoint", checkpoint::run(shard.clone(), volume.clone())));
     let mut watchers = shard.watchers.borrow_mut();
     watchers.push(spawn("flusher", flusher::run(shard.clone(), volume.clone())));

@@ -35,6 +35,8 @@ const LOGS_IN_FLIGHT: usize = 32;
 pub(crate) struct Progress {
     wanted: Cell<bool>,
     closing: Cell<bool>,
+    /// There is, or will be, a task that makes them.
+    will_run: Cell<bool>,
     /// Checkpoints that began, and that ended.
     begun: Cell<u64>,
     done: Cell<u64>,
@@ -51,6 +53,11 @@ impl Progress {
         if !self.wanted.replace(true) {
             self.arrived.notify_all();
         }
+    }
+
+    /// The task is about to be started.
+    pub fn begin(&self) {
+        self.will_run.set(true);
     }
 
     pub fn released_sequence(&self) -> u64 {
@@ -124,7 +131,7 @@ pub(crate) async fn and_wait(volume: &Rc<Volume>) {
     let target = progress.begun.get() + 1;
     loop {
         let finished = progress.finished.listen();
-        if progress.done.get() >= target || volume.failure().is_some() {
+        if progress.done.get() >= target || volume.failure().is_some() || !progress.will_run.get() {
             return;
         }
         progress.want();

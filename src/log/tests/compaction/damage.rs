@@ -53,6 +53,8 @@ fn a_damaged_log_is_left_alone_and_the_others_are_cleaned() {
                     fill_until_sealed(&log).await;
                     open.push(log);
                 }
+                // What is stable is in its segment after a second at most.
+                sleep(Duration::from_secs(3)).await;
                 is_filled.set(true);
                 while !is_damaged.get() {
                     sleep(Duration::from_millis(1)).await;

@@ -70,7 +70,8 @@ pub async fn live(model: Rc<RefCell<Model>>, life: Life) {
     let data_dir = DataDir::open(Path::new("/data")).await.expect("the data directory opens");
     let metrics = Rc::new(ShardMetrics::default());
     let logs = ShardLogs::start(ShardLogsOptions {
-        tail_cache_bytes: 5_000,
+        // What is cleaned is to be read from the files.
+        tail_cache_bytes: 0,
         journal_file_bytes: 256 << 10,
         metrics: metrics.clone(),
         ..ShardLogsOptions::of(&data_dir, [5; 16]).await
