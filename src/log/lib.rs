@@ -35,6 +35,7 @@ mod mutants;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod offline;
+mod open;
 mod options;
 mod pace;
 mod read;

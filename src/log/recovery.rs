@@ -125,7 +125,7 @@ pub(crate) async fn recover(
         let is_last = at + 1 == bases.len();
         let (segment, end) = match trusted {
             Some(record) if *base < record.segment_base => recovery.sealed(*base, bases[at + 1]).await?,
-            Some(record) if *base == record.segment_base => recovery.from_record(record, is_last, visitor).await?,
+            Some(record) if *base == record.segment_base => recovery.recorded(record, is_last, visitor).await?,
             _ => recovery.segment(*base, end_offset, is_last, visitor).await?,
         };
         segments.push_back(segment);
@@ -176,7 +176,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// The segment in which the recovery point lies: verified from there on.
-    async fn from_record(
+    async fn recorded(
         &mut self,
         record: &Record,
         is_last: bool,

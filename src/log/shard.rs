@@ -5,18 +5,17 @@
 
 use crate::cache::TailCache;
 use crate::handles::Handles;
-use crate::journal::scan::FoundEntry;
 use crate::journal::{self, Covered, JournalOptions, kept};
 use crate::log::LogInner;
 use crate::pace::Pace;
-use crate::recovery::{self, Visitor, io_error};
+use crate::recovery::{Visitor, io_error};
 use crate::retention::Reason;
-use crate::state::{Eviction, LogState};
+use crate::state::Eviction;
 use crate::tail::{self, Sequence};
 use crate::volume::{Volume, Volumes};
 use crate::{
     DataDirState, Log, LogFailed, LogId, LogKey, LogName, LogOptions, OpenError, ShardLogsOptions, VolumeOptions,
-    checkpoint, cleaner, close, deleted, files, flusher, log_start, replay, writer,
+    checkpoint, close, deleted, files, flusher, writer,
 };
 use bytes::Bytes;
 use ringlane_metrics::ShardMetrics;
@@ -24,7 +23,7 @@ use ringlane_runtime::{Budget, Event, Task, fs, shard, sleep, spawn};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -354,120 +353,12 @@ async fn watch_space(volume: Rc<Volume>) {
 }
 
 impl Shard {
-    /// The volume that has the log's folder or, when none has, the one with the fewest logs.
-    async fn volume_of(&self, folder: &str, is_new: bool) -> Result<Rc<Volume>, OpenError> {
-        let mut healthy = Vec::new();
-        let mut broken = None;
-        for volume in &self.volumes {
-            if let Some(failed) = volume.failure() {
-                broken = Some((volume.path.clone(), failed.to_string()));
-                continue;
-            }
-            let path = volume.path.join(folder);
-            if fs::exists(&path).await.map_err(io_error(&path, "looking for the folder"))? {
-                return Ok(volume.clone());
-            }
-            healthy.push(volume);
-        }
-        if let Some((path, reason)) = broken.filter(|_| !is_new) {
-            return Err(OpenError::OtherDirectoryMissing { path, reason });
-        }
-        let emptiest = healthy.into_iter().min_by_key(|volume| volume.logs_count.get());
-        emptiest.cloned().ok_or(OpenError::NoDirectory { reason: "every one of log.dirs has failed".to_owned() })
+    pub fn new_key(&self) -> LogKey {
+        LogKey(self.next_key.replace(self.next_key.get() + 1))
     }
 
-    async fn open_with(
-        self: &Rc<Shard>,
-        volume: &Rc<Volume>,
-        id: &LogId,
-        folder: &Path,
-        options: LogOptions,
-        entries: &[FoundEntry],
-        visitor: &mut dyn Visitor,
-    ) -> Result<Rc<LogInner>, OpenError> {
-        let state = self.load(volume, id, folder, options, entries, visitor).await?;
-        let key = LogKey(self.next_key.replace(self.next_key.get() + 1));
-        let inner = LogInner::new(key, id.clone(), folder.to_owned(), self.clone(), volume.clone(), state);
-        self.logs.borrow_mut().insert(key, inner.clone());
-        let mut replayed = replay::replay(&inner, entries, visitor).await;
-        if replayed.is_ok() {
-            replayed = log_start::settle(&inner).await;
-        }
-        if replayed.is_err() {
-            self.forget(&inner);
-        }
-        replayed.map(|()| inner)
-    }
-
-    /// A log that does not open now may do so when somebody has seen to it: what the journals have of it must be there then.
-    async fn keep_unopened(&self, volume: &Volume, id: &LogId, folder: &Path, entries: &[FoundEntry]) {
-        volume.checkpoints.keep(id.name());
-        if let Err(error) = replay::keep(folder, volume.directory_id, entries).await {
-            let source = io::Error::other(error.to_string());
-            let doing = "keeping what the journal has of a log that does not open";
-            volume.note_failure(LogFailed { path: folder.to_owned(), doing, position: 0, bytes: 0, source });
-        }
-    }
-
-    /// The log's state from its folder, which is made when missing.
-    async fn load(
-        self: &Rc<Shard>,
-        volume: &Volume,
-        id: &LogId,
-        folder: &Path,
-        options: LogOptions,
-        entries: &[FoundEntry],
-        visitor: &mut dyn Visitor,
-    ) -> Result<LogState, OpenError> {
-        let metadata_path = folder.join(files::PARTITION_METADATA);
-        let exists = fs::exists(folder).await.map_err(io_error(folder, "looking for the folder"))?;
-        let metadata = match fs::read(&metadata_path).await {
-            Ok(content) => Some(content),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io_error(&metadata_path, "reading")(error)),
-        };
-        if let Some(content) = &metadata {
-            let found = files::decode_partition_metadata(content)
-                .map_err(|found| OpenError::Unreadable { path: metadata_path.clone(), found })?;
-            if found != id.topic_id {
-                let (found, expected) = (found.to_string(), id.topic_id.to_string());
-                return Err(OpenError::OtherTopic { path: folder.to_owned(), found, expected });
-            }
-        }
-        if !exists {
-            fs::create_dir_all(folder).await.map_err(io_error(folder, "creating the folder"))?;
-        }
-        let known = recovery::Known {
-            record: self.options.recovered.record(&volume.path, id.name()).filter(|_| metadata.is_some()),
-            entries,
-            stopped_clean: volume.stopped_clean,
-        };
-        let log_start = log_start::read_log_start(folder).await?;
-        let mut recovered = match exists {
-            true => {
-                // The last process may have ended, even in order, between making a name here and syncing it. What is acknowledged from now
-                // on needs the name.
-                fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
-                cleaner::settle(folder).await?;
-                deleted::settle(self, folder, log_start).await?;
-                recovery::recover(folder, options, known, log_start, visitor).await?
-            }
-            false => recovery::Recovered::empty(recovery::create(folder, options, 0).await?),
-        };
-        recovered.state.log_start = log_start;
-        if metadata.is_none() {
-            // Also makes the first segment's name durable: both are in the folder that it syncs.
-            let content = files::encode_partition_metadata(id.topic_id);
-            let written = fs::write_atomic(&metadata_path, content.as_bytes()).await;
-            written.map_err(io_error(&metadata_path, "writing"))?;
-        }
-        if !exists {
-            let data_dir = &volume.path;
-            fs::sync_dir(data_dir).await.map_err(io_error(data_dir, "syncing the data directory"))?;
-        }
-        self.metrics.log_recovered_bytes.add(recovered.read_bytes);
-        self.metrics.log_truncated_bytes.add(recovered.cut_bytes);
-        Ok(recovered.state)
+    pub fn take_in(&self, log: Rc<LogInner>) {
+        self.logs.borrow_mut().insert(log.key, log);
     }
 
     pub fn log(&self, key: LogKey) -> Option<Rc<LogInner>> {

@@ -133,9 +133,9 @@ fn kafkas_own_tools_delete_records_and_describe_log_dirs() {
     let offsets = std::env::temp_dir().join(format!("offsets-{}.json", broker.address().replace(':', "-")));
     let wanted = r#"{"version": 1, "partitions": [{"topic": "orders", "partition": 1, "offset": 7},
         {"topic": "orders", "partition": 0, "offset": -1}, {"topic": "orders", "partition": 2, "offset": 5}]}"#;
-    std::fs::write(&offsets, wanted).unwrap();
+    support::write_file(&offsets, wanted);
     let deleted = java("DeleteRecordsCommand", &["--offset-json-file", offsets.to_str().unwrap()]);
-    std::fs::remove_file(&offsets).unwrap();
+    support::remove_file(&offsets);
     for expected in ["orders-1\tlow_watermark: 7", "orders-0\tlow_watermark: 0", "orders-2\terror: "] {
         assert!(deleted.contains(expected), "{expected:?} is not in {deleted}");
     }

@@ -217,3 +217,11 @@ fn clients() -> PathBuf {
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("tmp is in it").to_path_buf()
 }
+
+pub fn write_file(path: &std::path::Path, content: &str) {
+    std::fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+pub fn remove_file(path: &std::path::Path) {
+    std::fs::remove_file(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

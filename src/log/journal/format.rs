@@ -149,8 +149,7 @@ pub(crate) fn decode_entries(head: &WriteHead, bytes: &[u8]) -> Option<Vec<Entry
     if u32_at(heads, 4) != crc32c::crc32c(&heads[CRC_FROM..]) {
         return None;
     }
-    let entries: Option<Vec<_>> =
-        heads[HEAD_BYTES..].chunks_exact(ENTRY_HEAD_BYTES).map(|entry| EntryHead::decode(entry)).collect();
+    let entries: Option<Vec<_>> = heads[HEAD_BYTES..].chunks_exact(ENTRY_HEAD_BYTES).map(EntryHead::decode).collect();
     entries.filter(|entries| {
         entries.iter().map(|entry| entry.bytes as usize).sum::<usize>() == head.payload_bytes as usize
     })

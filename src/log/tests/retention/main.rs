@@ -111,6 +111,7 @@ fn a_raised_start_hides_what_is_below_and_frees_whole_segments() {
 fn leftovers_of_the_last_process_go_at_the_next_start() {
     on_one_log(6, RetentionOptions { retention_ms: DAY, ..RetentionOptions::DEFAULT }, |log| async move {
         let end = log.append_days_ago(9, 40).await;
+        log.seal_all().await;
         log.log.enforce_retention(end, Some(wall_clock_ms())).await.expect("the disk is sound");
         assert!(names("/data/orders-3").await.iter().any(|name| name.ends_with(".deleted")));
         // As if the process had been killed between noting the new start and renaming a segment of long ago.
