@@ -65,6 +65,11 @@ impl Volume {
         failed
     }
 
+    /// Whether its journal is written and its checkpoints are made: it has begun, and not failed.
+    pub fn is_at_work(&self) -> bool {
+        self.checkpoints.has_begun() && self.failure().is_none()
+    }
+
     pub fn want_checkpoint(&self) {
         self.checkpoints.want();
     }

@@ -60,6 +60,10 @@ impl Progress {
         self.will_run.set(true);
     }
 
+    pub fn has_begun(&self) -> bool {
+        self.will_run.get()
+    }
+
     pub fn released_sequence(&self) -> u64 {
         self.released_sequence.get()
     }
@@ -131,7 +135,7 @@ pub(crate) async fn and_wait(volume: &Rc<Volume>) {
     let target = progress.begun.get() + 1;
     loop {
         let finished = progress.finished.listen();
-        if progress.done.get() >= target || volume.failure().is_some() || !progress.will_run.get() {
+        if progress.done.get() >= target || !volume.is_at_work() {
             return;
         }
         progress.want();
