@@ -135,7 +135,7 @@ fn listeners_that_cannot_work_are_refused() {
         ("listeners=PLAINTEXT://127.0.0.1", "expected NAME://HOST:PORT"),
         ("listeners=PLAINTEXT://127.0.0.1:70000", "is not a port"),
         ("advertised.listeners=OTHER://h:1", "which listeners does not have"),
-        ("log.dirs=/a,/b", "give one"),
+        ("log.dirs=/a,/b,/a", "names /a twice"),
     ];
     for (text, expected) in cases {
         let message = messages(text, &[]);

@@ -68,7 +68,8 @@ pub enum StableOutcome {
     Failed(Arc<LogFailed>),
 }
 
-/// What a partition keeps beside its log, as a checkpoint stores it; `None` when the log is not the partition's yet.
+/// What a partition keeps beside its log, as a checkpoint stores it: at the log's end of that moment. `None` when the log is not the
+/// partition's yet, or is being truncated and the partition does not know yet what is left.
 pub type StateOf = Rc<dyn Fn(LogKey) -> Option<Bytes>>;
 
 pub(crate) struct Shard {

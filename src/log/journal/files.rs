@@ -27,6 +27,8 @@ struct Slot {
     path: PathBuf,
     /// Up to where there are zeros, or writes of an earlier round: a write past it would extend the file.
     ready_bytes: u64,
+    /// Where it ends, or will end when its zeros are written.
+    limit_bytes: u64,
     /// Sequence of the last write in it that is not released. 0: free.
     last_sequence: u64,
     /// Bytes of such writes.
@@ -71,7 +73,7 @@ impl Files {
     /// Whether the writer will soon want a file that is not there.
     pub fn should_grow(&self, file_bytes: u64) -> bool {
         let half_used = self.active.is_none_or(|(_, position)| position > file_bytes / 2);
-        half_used && self.free().is_none()
+        half_used && self.free().next().is_none()
     }
 
     /// A name for a new file.
@@ -89,14 +91,21 @@ impl Files {
         self.slots[slot].ready_bytes = bytes;
     }
 
+    /// There will be no more zeros in it: the disk is full.
+    pub fn ends_here(&mut self, slot: usize) {
+        self.slots[slot].limit_bytes = self.slots[slot].ready_bytes;
+    }
+
     /// Finds the place of the next write, which has `bytes`.
     pub fn place(&mut self, bytes: u64, file_bytes: u64) -> Result<Place, NoPlace> {
-        let fits = self.active.filter(|(_, position)| position + bytes <= file_bytes);
+        let limit = |slot: usize| self.slots[slot].limit_bytes.min(file_bytes);
+        let fits = self.active.filter(|(slot, position)| position + bytes <= limit(*slot));
         let (slot, position) = match fits {
             Some(active) => active,
             None => {
                 self.active = None;
-                (self.free().ok_or(NoPlace::Full)?, FIRST_WRITE_AT)
+                let roomy = |slot: &usize| FIRST_WRITE_AT + bytes <= self.slots[*slot].limit_bytes;
+                (self.free().find(roomy).ok_or(NoPlace::Full)?, FIRST_WRITE_AT)
             }
         };
         self.active = Some((slot, position));
@@ -125,15 +134,16 @@ impl Files {
         }
     }
 
-    fn free(&self) -> Option<usize> {
+    fn free(&self) -> impl Iterator<Item = usize> {
         let active = self.active.map(|(slot, _)| slot);
-        self.slots.iter().enumerate().position(|(index, slot)| slot.last_sequence == 0 && Some(index) != active)
+        let is_free = move |(index, slot): &(usize, &Slot)| slot.last_sequence == 0 && Some(*index) != active;
+        self.slots.iter().enumerate().filter(is_free).map(|(index, _)| index)
     }
 }
 
 impl Slot {
     fn new(file: File, path: PathBuf, ready_bytes: u64) -> Slot {
-        Slot { file, path, ready_bytes, last_sequence: 0, used_bytes: 0 }
+        Slot { file, path, ready_bytes, limit_bytes: u64::MAX, last_sequence: 0, used_bytes: 0 }
     }
 }
 
@@ -227,6 +237,21 @@ mod tests {
             let place = files.place(write_bytes, FILE_BYTES).expect("the first file is free");
             assert_eq!((place.position, &place.path), (FIRST_WRITE_AT, &path(Path::new("/"), 1)));
             assert_eq!(files.used_bytes(), 3 * write_bytes);
+        });
+    }
+
+    /// A file whose zeros a full disk cut short would be waited for, for ever.
+    #[test]
+    fn a_file_that_does_not_grow_is_used_as_far_as_it_goes() {
+        with_two_files(|mut files| {
+            files.ready(0, FIRST_WRITE_AT);
+            files.ends_here(0);
+            let place = files.place(4096, FILE_BYTES).expect("the second one is whole");
+            assert_eq!(place.path, path(Path::new("/"), 2));
+            files.ready(1, FIRST_WRITE_AT + 4096);
+            files.ends_here(1);
+            files.wrote(&place, 4096, 1);
+            assert_eq!(files.place(4096, FILE_BYTES).err(), Some(NoPlace::Full));
         });
     }
 

@@ -11,8 +11,12 @@ use crate::mutants::{Mutant, is_on};
 use crate::shard::Shard;
 use crate::volume::Volume;
 use ringlane_runtime::{Durability, now, sleep, spawn};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// After a growth that a full disk ended, the next try.
+const GROW_RETRY: Duration = Duration::from_secs(1);
 
 /// Until [`Journal::close`], or a failure.
 pub(crate) async fn run(shard: Rc<Shard>, volume: Rc<Volume>) {
@@ -122,12 +126,12 @@ async fn write(
 }
 
 /// Where the write goes; waits for zeros or for files to be released.
-async fn place(shard: &Shard, volume: &Rc<Volume>, bytes: u64) -> Result<Place, LogFailed> {
+async fn place(shard: &Rc<Shard>, volume: &Rc<Volume>, bytes: u64) -> Result<Place, LogFailed> {
     let journal = &volume.journal;
     loop {
         let space = journal.space.listen();
         let found = journal.files.borrow_mut().place(bytes, journal.options.file_bytes);
-        grow_ahead(volume);
+        grow_ahead(shard, volume);
         match found {
             Ok(place) => return Ok(place),
             Err(NoPlace::NotReady) => {}
@@ -145,7 +149,7 @@ async fn place(shard: &Shard, volume: &Rc<Volume>, bytes: u64) -> Result<Place, 
 }
 
 /// Sees to it that the next file is there before it is needed.
-fn grow_ahead(volume: &Rc<Volume>) {
+fn grow_ahead(shard: &Rc<Shard>, volume: &Rc<Volume>) {
     let journal = &volume.journal;
     let files = journal.files.borrow();
     let wanted = files.should_grow(journal.options.file_bytes) && files.count() < journal.files_max();
@@ -154,18 +158,22 @@ fn grow_ahead(volume: &Rc<Volume>) {
     }
     drop(files);
     journal.is_growing.set(true);
-    let volume = volume.clone();
+    let (shard, volume) = (shard.clone(), volume.clone());
     spawn("journal-space", async move {
         let journal = &volume.journal;
         let grown = grow(journal).await;
-        journal.is_growing.set(false);
-        if let Err(failed) = grown {
-            // With a file to go on with, that is only less room; without one it is the end.
-            match journal.files.borrow().count() {
-                0 => drop(volume.note_failure(failed)),
-                files => tracing::warn!(%failed, files, "the journal does not grow"),
+        journal.space.notify_all();
+        match grown {
+            Ok(()) => {}
+            // Less room in the journal: what does not fit goes straight to its segment.
+            Err(failed) if failed.source.kind() == ErrorKind::StorageFull => {
+                tracing::warn!(%failed, "the journal does not grow");
+                volume.guard.is_out_of_space();
+                sleep(GROW_RETRY).await;
             }
+            Err(failed) => shard.volume_failed(&volume, failed),
         }
+        journal.is_growing.set(false);
         journal.space.notify_all();
     })
     .detach();
@@ -178,15 +186,20 @@ async fn grow(journal: &Journal) -> Result<(), LogFailed> {
     let file = files::create(&path, head).await.map_err(|source| failure("making a journal file", source))?;
     let slot = journal.files.borrow_mut().add(file.clone(), path.clone());
     let mut ready_bytes = 0;
-    while let Some(bytes) = files::write_zeros(&file, ready_bytes, journal.options.file_bytes)
-        .await
-        .map_err(|source| failure("writing zeros into a journal file", source))?
-    {
-        ready_bytes = bytes;
-        journal.files.borrow_mut().ready(slot, ready_bytes);
-        journal.space.notify_all();
+    loop {
+        match files::write_zeros(&file, ready_bytes, journal.options.file_bytes).await {
+            Ok(Some(bytes)) => {
+                ready_bytes = bytes;
+                journal.files.borrow_mut().ready(slot, ready_bytes);
+                journal.space.notify_all();
+            }
+            Ok(None) => return Ok(()),
+            Err(source) => {
+                journal.files.borrow_mut().ends_here(slot);
+                return Err(failure("writing zeros into a journal file", source));
+            }
+        }
     }
-    Ok(())
 }
 
 fn remember_unsynced(journal: &Journal, place: &Place, sequence: u64) {

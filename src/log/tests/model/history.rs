@@ -100,9 +100,9 @@ impl History {
         self.batches[..count].iter().map(|batch| BatchHeader::parse(&batch.bytes).expect("was appended")).collect()
     }
 
-    /// What the log holds is known.
-    pub fn was_found(&self) -> bool {
-        self.found
+    /// What the log holds is known, and stays so for now.
+    pub fn knows_itself(&self) -> bool {
+        self.found && self.truncating_to.is_none()
     }
 
     /// The log takes appends.

@@ -56,7 +56,7 @@ pub async fn live(history: Rc<RefCell<History>>, life: Life) {
     });
     if life.keeps_states {
         let of = history.clone();
-        logs.keep_states(Rc::new(move |_| of.borrow().was_found().then(|| of.borrow().state())));
+        logs.keep_states(Rc::new(move |_| of.borrow().knows_itself().then(|| of.borrow().state())));
     }
     let log = match open(&history, &logs, life.options).await {
         Ok(log) => log,
