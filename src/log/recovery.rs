@@ -200,22 +200,13 @@ impl<'a> Recovery<'a> {
 
     /// What the checkpoint says is right of the segment's index files. It only saves reading: without them, readers start further in front.
     async fn stored_index(&self, record: &Record) -> SegmentIndex {
-        let (index_path, times_path) = (
-            files::index_path(self.folder, record.segment_base),
-            files::time_index_path(self.folder, record.segment_base),
-        );
-        if record.index_entries > 0
-            && let (Ok(offsets), Ok(times)) = (fs::read(&index_path).await, fs::read(&times_path).await)
-            && let Some(index) = SegmentIndex::decode_first(&offsets, record.index_entries, &times, record.time_entries)
-        {
-            return index.with_largest(record.max_timestamp.map(|(timestamp, offset)| {
-                (timestamp, offset.saturating_sub(record.segment_base).clamp(0, i64::from(i32::MAX)) as u32)
-            }));
-        }
-        let largest = record.max_timestamp;
-        SegmentIndex::default().with_largest(largest.map(|(timestamp, offset)| {
-            (timestamp, offset.saturating_sub(record.segment_base).clamp(0, i64::from(i32::MAX)) as u32)
-        }))
+        let base_offset = record.segment_base;
+        let offsets = fs::read(&files::index_path(self.folder, base_offset)).await.unwrap_or_default();
+        let times = fs::read(&files::time_index_path(self.folder, base_offset)).await.unwrap_or_default();
+        let stored = SegmentIndex::decode_first(&offsets, record.index_entries, &times, record.time_entries);
+        let relative = |offset: i64| offset.saturating_sub(base_offset).clamp(0, i64::from(i32::MAX)) as u32;
+        let largest = record.max_timestamp.map(|(timestamp, offset)| (timestamp, relative(offset)));
+        stored.unwrap_or_default().with_largest(largest)
     }
 
     /// A crash may have come between the first write into the next segment and its renaming: its first batch says its name. Without a

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// A checkpoint is due when the journal has grown by this much, or by a quarter of what it may hold if that is less.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// Or when so much went past the journal: a start reads again what was written since the last one, at 1 to 2 GB/s.
+const CHECKPOINT_DIRECT_BYTES: u64 = 256 << 20;
 
 pub(crate) struct Volume {
     pub path: PathBuf,
@@ -28,6 +30,8 @@ pub(crate) struct Volume {
     /// Logs with something stable that is in no segment, and since when. Single writer: [`Volume::note_flushable`]; `flusher` takes.
     pub flushable: RefCell<VecDeque<(LogKey, Instant)>>,
     pub flushable_arrived: Event,
+    /// Bytes that went straight to segments since the last checkpoint began.
+    pub direct_bytes: Cell<u64>,
     /// Logs here, of this shard.
     pub logs_count: Cell<usize>,
     failed: RefCell<Option<Arc<LogFailed>>>,
@@ -47,6 +51,7 @@ impl Volume {
             guard: Guard::default(),
             flushable: RefCell::default(),
             flushable_arrived: Event::default(),
+            direct_bytes: Cell::new(0),
             logs_count: Cell::new(0),
             failed: RefCell::default(),
         }
@@ -76,7 +81,8 @@ impl Volume {
 
     pub fn checkpoint_if_due(&self) {
         let (_, capacity) = self.journal.used_bytes();
-        if self.journal.bytes_since_checkpoint() >= CHECKPOINT_BYTES.min(capacity / 4) {
+        let much_in_journal = self.journal.bytes_since_checkpoint() >= CHECKPOINT_BYTES.min(capacity / 4);
+        if much_in_journal || self.direct_bytes.get() >= CHECKPOINT_DIRECT_BYTES {
             self.want_checkpoint();
         }
     }

@@ -107,6 +107,9 @@ async fn write(log: &Rc<LogInner>) -> Result<(), LogFailed> {
     shard.trim_cache();
     space::look_ahead(log);
     if direct {
+        let volume = &log.volume;
+        volume.direct_bytes.set(volume.direct_bytes.get() + block_bytes as u64);
+        volume.checkpoint_if_due();
         flush_later(log);
     }
     Ok(())

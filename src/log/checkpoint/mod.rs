@@ -148,6 +148,7 @@ pub(crate) async fn checkpoint(shard: &Rc<Shard>, volume: &Rc<Volume>) -> Result
     let (progress, journal) = (&volume.checkpoints, &volume.journal);
     progress.begun.set(progress.begun.get() + 1);
     let sequence = journal.begin_checkpoint();
+    volume.direct_bytes.set(0);
     let mut records = progress.carried.borrow().clone();
     let mut release_sequence = sequence;
     let mut flushing = Vec::new();
