@@ -19,6 +19,7 @@ use crate::message::{ReadTicket, TopicPartition};
 use crate::partition::Partition;
 use crate::producer_state::{PartitionNumber, ProducerTable};
 pub use apply::ApplyError;
+pub use compaction::CleanablePartition;
 use ringlane_log::{LogKey, LogOptions, ShardLogs};
 use ringlane_metrics::ShardMetrics;
 use ringlane_protocol::ErrorCode;
