@@ -126,7 +126,7 @@ impl Shard {
             journal_file_bytes: journal_file_bytes.next_multiple_of(BLOCK_BYTES) as u64,
             journal_files_max: JOURNAL_FILES,
             tail_cache_bytes: broker.tail_bytes_per_shard(),
-            read_bytes_in_flight: broker.read_bytes_per_shard(),
+            read_memory_bytes: broker.read_bytes_per_shard(),
             metrics: metrics.clone(),
             ..ShardLogsOptions::new(opening.volumes, opening.recovered)
         };

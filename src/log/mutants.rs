@@ -18,6 +18,8 @@ pub enum Mutant {
     ReplayTwice,
     /// Segments are deleted before the log start offset that says so is durable.
     LogStartNotDurable,
+    /// What was read ahead outlives a truncation.
+    KeepReadAhead,
     /// Cleaned segments take the place of old ones before that is durable.
     ExchangeWithoutSync,
     /// The cleaner takes records of aborted transactions for committed ones.

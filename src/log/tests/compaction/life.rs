@@ -72,6 +72,8 @@ pub async fn live(model: Rc<RefCell<Model>>, life: Life) {
         // What is cleaned is to be read from the files.
         tail_cache_bytes: 0,
         journal_file_bytes: 256 << 10,
+        // So that a log of a few segments is worth reading ahead.
+        read_bytes_first: 4 << 10,
         metrics: metrics.clone(),
         ..ShardLogsOptions::of(&data_dir, [5; 16]).await
     });
@@ -120,7 +122,8 @@ async fn operate(model: &Rc<RefCell<Model>>, log: &Log, keys: u64) {
                 append(model, log, keys);
             }
         }
-        6..8 => read(model, log).await,
+        6 => read(model, log).await,
+        7 => read_on(model, log).await,
         8 => look_up_timestamps(model, log).await,
         _ => sleep(Duration::from_micros(random_u64() % 20_000)).await,
     }
@@ -177,6 +180,20 @@ async fn read(model: &RefCell<Model>, log: &Log) {
     let data = log.read(from, below, max_bytes, true).await;
     let data = data.unwrap_or_else(|error| panic!("{error}\n{}", model.borrow()));
     model.borrow().check_read(from, &data.slices, wall_clock_ms());
+}
+
+/// The same for one who reads on, with segments exchanged below what was read ahead.
+async fn read_on(model: &RefCell<Model>, log: &Log) {
+    let below = log.stable_offset();
+    let mut from = (random_u64() % (below as u64 + 1)) as i64;
+    for _ in 0..random_u64() % 12 {
+        let data = log.read(from, below, 2_000, true).await;
+        let data = data.unwrap_or_else(|error| panic!("{error}\n{}", model.borrow()));
+        if data.slices.is_empty() {
+            return;
+        }
+        from = model.borrow().check_read(from, &data.slices, wall_clock_ms());
+    }
 }
 
 /// Which records are left is the cleaner's affair; but what is found must be one of them, and none before it may match.
