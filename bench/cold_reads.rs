@@ -1,7 +1,7 @@
 //! What a consumer that is far behind gets, and what it costs the others: fetches from disk against bare direct reads of the same files, and
 //! a producer and a tail consumer with and without such consumers beside them. One shard, one core, no sockets.
 //!
-//! `cargo bench -p ringlane-bench --bench cold_reads [-- DIR [GIB [SECONDS [BATCH_BYTES]]]]`. GIB is written first, in eight partitions; each
+//! `cargo bench -p ringlane-bench --bench cold_reads [-- DIR [GIB [SECONDS [BATCH_BYTES [MIB_IN_FLIGHT [FIRST_READ_KIB]]]]]]`. GIB is written first, in eight partitions; each
 //! measurement is repeated, the rows are medians. CPU is the whole process's, kernel helpers on its behalf included.
 
 use bytes::Bytes;
@@ -15,8 +15,7 @@ use ringlane_protocol::TopicId;
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression, HEADER_BYTES};
 use ringlane_runtime::ring::{self, RingOptions};
 use ringlane_runtime::{
-    Buffer, Event, File, FileMode, Instant, ShardMain, fs, give_way, now, oneshot, sleep, sleep_until, spawn,
-    wall_clock_ms,
+    Buffer, Event, File, FileMode, Instant, ShardMain, fs, give_way, now, sleep, sleep_until, spawn, wall_clock_ms,
 };
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -46,6 +45,8 @@ struct Asked {
     bytes: u64,
     seconds: u64,
     batch_bytes: usize,
+    bytes_in_flight: usize,
+    first_read_bytes: usize,
 }
 
 fn main() {
@@ -56,6 +57,8 @@ fn main() {
         bytes: (number(1, 4.0) * GIB) as u64,
         seconds: number(2, 10.0) as u64,
         batch_bytes: number(3, 1_000_000.0) as usize,
+        bytes_in_flight: (number(4, 4.0) * f64::from(1 << 20)) as usize,
+        first_read_bytes: number(5, 128.0) as usize * 1024,
     };
     let main: ShardMain = Box::new(move || Box::pin(measure_all(asked)));
     let cores = ring::allowed_cores().into_iter().take(1).collect();
@@ -64,7 +67,7 @@ fn main() {
 }
 
 async fn measure_all(asked: Asked) {
-    let bench = Bench::start(&asked.directory).await;
+    let bench = Bench::start(&asked).await;
     println!("batches of {} bytes, {:.1} GiB", asked.batch_bytes, asked.bytes as f64 / GIB);
     for partition in 0..PARTITIONS {
         bench.fill(partition, asked.bytes / PARTITIONS as u64, asked.batch_bytes).await;
@@ -105,13 +108,20 @@ async fn throughput(bench: &Bench, asked: &Asked) {
     for (name, [rate, cpu, faults]) in names.iter().zip(medians) {
         println!("| {name} | {rate:.0} | {cpu:.3} | {faults:.0} | {:.2} |", rate / best);
     }
+    let metrics = &bench.metrics;
+    let gib = |bytes: u64| bytes as f64 / GIB;
+    println!(
+        "\nConsumers were given {:.2} GiB; {:.2} were read, of those {:.2} ahead and {:.2} in vain.",
+        gib(metrics.fetch_bytes.value()),
+        gib(metrics.log_read_bytes.value()),
+        gib(metrics.log_read_ahead_bytes.value()),
+        gib(metrics.log_read_ahead_wasted_bytes.value()),
+    );
 }
 
 /// A producer of 16 KB a millisecond, durable, and a tail consumer, alone and with consumers that read old data as fast as they can.
 async fn interference(bench: &Bench, asked: &Asked) {
-    println!(
-        "\n| behind | ack p50 / p99 / p99.9 ms | tail p50 / p99 / p99.9 ms | their MiB/s |\n|---|---|---|--:|"
-    );
+    println!("\n| behind | ack p50 / p99 / p99.9 ms | tail p50 / p99 / p99.9 ms | their MiB/s |\n|---|---|---|--:|");
     let behind = [0, 1, PARTITIONS];
     let mut rows: Vec<Vec<[f64; 7]>> = behind.iter().map(|_| Vec::new()).collect();
     for _ in 0..REPEATS {
@@ -168,10 +178,12 @@ async fn bare_reads(directory: &Path, depth: u64) -> u64 {
 struct Bench {
     logs: ShardLogs,
     home: HomeShard,
+    metrics: Rc<ShardMetrics>,
 }
 
 impl Bench {
-    async fn start(directory: &Path) -> Bench {
+    async fn start(asked: &Asked) -> Bench {
+        let directory = &asked.directory;
         if fs::exists(directory).await.expect("can be asked") {
             fs::remove_dir_all(directory).await.expect("the bench's own directory");
         }
@@ -181,10 +193,12 @@ impl Bench {
         let logs = ShardLogs::start(ShardLogsOptions {
             tail_cache_bytes: TAIL_CACHE_BYTES,
             read_memory_bytes: READ_MEMORY_BYTES,
+            read_bytes_in_flight: asked.bytes_in_flight,
+            read_bytes_first: asked.first_read_bytes,
             metrics: metrics.clone(),
             ..ShardLogsOptions::new(vec![volume], Arc::default())
         });
-        let home = HomeShard::new(HomeShardOptions::new(1, logs.clone(), metrics));
+        let home = HomeShard::new(HomeShardOptions::new(1, logs.clone(), metrics.clone()));
         for partition in 0..=HOT {
             let spec = PartitionSpec {
                 at: TopicPartition { topic_id: TOPIC, partition },
@@ -202,7 +216,7 @@ impl Bench {
         logs.begin().await.expect("the journal begins");
         let running = home.clone();
         spawn("home shard", async move { running.run().await }).detach();
-        Bench { logs, home }
+        Bench { logs, home, metrics }
     }
 
     async fn fill(&self, partition: i32, bytes: u64, batch_bytes: usize) {
@@ -346,8 +360,9 @@ impl Bench {
 
 fn batch(bytes: usize) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Compression::None);
-    for n in 0..bytes / RECORD_BYTES {
-        builder.push(1_700_000_000_000 + n as i64, None, Some(&[b'v'; RECORD_BYTES]), &[]);
+    let now_ms = wall_clock_ms();
+    for _ in 0..bytes / RECORD_BYTES {
+        builder.push(now_ms, None, Some(&[b'v'; RECORD_BYTES]), &[]);
     }
     builder.finish().expect("is not compressed")
 }
