@@ -6,6 +6,7 @@
 use crate::api::ProducerIds;
 use crate::api::fetch::FetchSessions;
 use crate::compaction::CompactedTopics;
+use crate::coordinator::Coordinators;
 use crate::mesh::{CREDITS_PER_LANE, Placement, ShardReply, ShardRequest, serve};
 use crate::net::{Connection, ConnectionCounts, Connections, Refusals};
 use crate::quorum::{Identity, MetaNode, Publication};
@@ -23,6 +24,7 @@ use ringlane_protocol::{ErrorCode, TopicId, Writer};
 use ringlane_runtime::{BLOCK_BYTES, Budget, Event, MeshEnd, Permit, ShardId, Task, counters, shard, shard_count};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +76,7 @@ pub struct Shard {
     pub refusals: Refusals,
     pub sessions: RefCell<FetchSessions>,
     pub producer_ids: ProducerIds,
+    pub coordinators: Coordinators,
     /// By shard: see [`PARKED_READS_PER_LANE`].
     parked_reads: Vec<Budget>,
     /// Notified when the shard has stopped.
@@ -154,6 +157,7 @@ impl Shard {
             refusals: Refusals::default(),
             sessions: RefCell::new(FetchSessions::new(sessions_max, id.0, shards)),
             producer_ids: ProducerIds::default(),
+            coordinators: Coordinators::default(),
             parked_reads: (0..shards).map(|_| Budget::new("parked reads", PARKED_READS_PER_LANE)).collect(),
             stopped: Event::default(),
             next_ticket: Cell::new(0),
@@ -168,13 +172,17 @@ impl Shard {
     }
 
     /// All that the metadata had at the start is open, on all shards: the journals of the last process are void, this shard's begins.
-    pub async fn begin(&self) -> Result<(), String> {
+    /// In the directories `given_up` they stay as they are: some shard could not take from them what it needs.
+    pub async fn begin(&self, given_up: &[PathBuf]) -> Result<(), String> {
         self.has_begun.set(true);
+        self.logs.give_up(given_up);
         self.logs.begin().await.map_err(|failed| failed.to_string())
     }
 
     pub async fn end_recovery(&self) {
         self.logs.end_recovery(shard_count()).await;
+        // From now on coordinators may append to their logs.
+        self.coordinators.follow(self, &self.image());
     }
 
     /// The tasks that run for as long as the shard: they end when these are dropped.
@@ -213,6 +221,10 @@ impl Shard {
     /// The data directories of this broker.
     pub fn data_dirs(&self) -> Vec<DataDirState> {
         self.logs.data_dirs()
+    }
+
+    pub fn failed_directories(&self) -> Vec<PathBuf> {
+        self.data_dirs().into_iter().filter(|dir| dir.failure.is_some()).map(|dir| dir.path).collect()
     }
 
     /// `None`: the topic is not compacted.
@@ -291,6 +303,11 @@ impl Shard {
                 self.home.remove(at).await;
             }
         }
+        if self.has_begun.get() {
+            self.coordinators.follow(self, &self.image());
+            let deleted: Vec<_> = delta.deleted.values().map(|topic| (topic.id, topic.name.to_string())).collect();
+            self.coordinators.topics_deleted(&deleted);
+        }
         opened
     }
 
@@ -320,6 +337,12 @@ impl Shard {
             let is_ours = placement.home(topic_id, index) == own && partition.replicas.contains(&node);
             is_ours.then_some((TopicPartition { topic_id, partition: index }, partition))
         })
+    }
+
+    /// Partitions of `topic` that this broker leads and whose home this shard is.
+    pub fn led_at_home<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = TopicPartition> + 'a {
+        let node = self.identity.node_id;
+        self.partitions_at_home(topic).filter(move |(_, partition)| partition.leader == node).map(|(at, _)| at)
     }
 
     /// Opens or changes partitions, a few at a time. The first failure is returned when all have been tried.
@@ -376,6 +399,8 @@ impl Shard {
 
     /// Orderly stop: answers leave, everything appended is written.
     pub async fn stop(&self) -> Result<(), String> {
+        // First, because members may wait for minutes.
+        self.coordinators.close();
         self.connections.stop(STOP_GRACE).await;
         self.home.close();
         self.logs.close().await.map_err(|error| error.to_string())

@@ -22,6 +22,10 @@ pub enum Mutant {
     KeepReadAhead,
     /// Cleaned segments take the place of old ones before that is durable.
     ExchangeWithoutSync,
+    /// The cleaner takes records of aborted transactions for committed ones.
+    ForgetAborted,
+    /// The cleaner lets a marker go while batches of its transaction are there.
+    MarkerBeforeData,
 }
 
 #[cfg(feature = "mutants")]

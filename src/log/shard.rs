@@ -190,6 +190,18 @@ impl ShardLogs {
         self.shard.state_of.replace(Some(state_of));
     }
 
+    /// Another shard cannot do without what the journals in these directories have: they stay as they are. To be called before
+    /// [`ShardLogs::begin`], which makes them void.
+    pub fn give_up(&self, directories: &[PathBuf]) {
+        let shard = &self.shard;
+        let given_up = |volume: &&Rc<Volume>| volume.failure().is_none() && directories.contains(&volume.path);
+        for volume in shard.volumes.iter().filter(given_up) {
+            let source = io::Error::other("it failed on another shard");
+            let doing = "keeping its journals for the next start";
+            shard.volume_failed(volume, LogFailed { path: volume.path.clone(), doing, position: 0, bytes: 0, source });
+        }
+    }
+
     /// Everything that the journals had for logs of this shard is in their segments: call it when all logs that are known at the start have
     /// been opened, on all shards. The old journals are void from here on, and this one begins.
     pub async fn begin(&self) -> Result<(), LogFailed> {
@@ -238,9 +250,10 @@ impl ShardLogs {
             let path = PathBuf::from(name);
             return Err(OpenError::Unreadable { path, found: "the log is open already".to_owned() });
         }
-        let volume = shard.volume_of(&name, is_new).await?;
+        let hold = |error| shard.hold_journals_of(&id, error);
+        let volume = shard.volume_of(&name, is_new).await.map_err(hold)?;
         let folder = volume.path.join(name);
-        let mut entries = kept::read(&folder, volume.directory_id).await?;
+        let mut entries = kept::read(&folder, volume.directory_id).await.map_err(hold)?;
         entries.extend_from_slice(shard.options.recovered.entries(&volume.path, id.name()));
         let inner = match shard.open_with(&volume, &id, &folder, options, &entries, visitor).await {
             Ok(inner) => inner,

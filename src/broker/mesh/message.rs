@@ -1,5 +1,6 @@
 //! Everything one shard may ask of another. Typed enums, no closures: what travels can be read here.
 
+use crate::coordinator::{GroupCall, GroupResult};
 use crate::net::Accepted;
 use crate::quorum::Publication;
 use crate::shard::Opening;
@@ -10,6 +11,7 @@ use ringlane_partition::{
     AppendReply, AppendRequest, DeleteRecordsReply, DeleteRecordsRequest, EpochEndReply, EpochEndRequest,
     LogSizesReply, OffsetsReply, OffsetsRequest, ReadReply, ReadRequest, ReadTicket,
 };
+use std::path::PathBuf;
 
 pub enum ShardRequest {
     /// Shard 0 to all, once, before `Open`: read your part of what the journals hold.
@@ -18,8 +20,10 @@ pub enum ShardRequest {
     Open(Opening),
     /// Shard 0 to all: the metadata moved on.
     Publish(Publication),
-    /// Shard 0 to all, once, when all have opened what the metadata has: the old journals are void, yours begins.
-    Begin,
+    /// Shard 0 to all, once, when all have opened what the metadata has: which data directories can you not use?
+    FailedDirectories,
+    /// Then: the old journals are void, yours begins; but not in these directories, which a shard cannot use.
+    Begin(Vec<PathBuf>),
     /// Shard 0 to all, once, when all have begun.
     EndRecovery,
     /// Shard 0 to the shard that will serve it.
@@ -32,6 +36,10 @@ pub enum ShardRequest {
     Offsets(OffsetsRequest),
     EpochEnds(EpochEndRequest),
     DeleteRecords(DeleteRecordsRequest),
+    /// To the home shard of a partition of `__consumer_offsets`.
+    Group(GroupCall),
+    /// The answer to a group request that waits by ticket: to the shard that waits.
+    GroupAnswer(u64, GroupResult),
     /// To all: how large your partitions are.
     LogSizes,
     /// To shard 0.
@@ -52,7 +60,9 @@ pub enum ShardReply {
     Offsets(OffsetsReply),
     EpochEnds(EpochEndReply),
     DeleteRecords(DeleteRecordsReply),
+    Group(GroupResult),
     LogSizes(LogSizesReply),
     Controller(ControllerReply),
+    Directories(Vec<PathBuf>),
     Report(Box<Snapshot>),
 }

@@ -67,6 +67,11 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
                 reply.send(ShardReply::DeleteRecords(home.delete_records(request).await));
             });
         }
+        ShardRequest::Group(call) => shard.serve_group(call, reply),
+        ShardRequest::GroupAnswer(number, result) => {
+            shard.coordinators.answers.settle(number, result);
+            reply.send(ShardReply::Done);
+        }
         ShardRequest::LogSizes => reply.send(ShardReply::LogSizes(shard.home.log_sizes())),
         ShardRequest::Connection(accepted) => {
             let serving = Connection::serve(shard.clone(), accepted);
@@ -82,10 +87,11 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
                 })
             });
         }
-        ShardRequest::Begin => {
+        ShardRequest::FailedDirectories => reply.send(ShardReply::Directories(shard.failed_directories())),
+        ShardRequest::Begin(given_up) => {
             let shard = shard.clone();
             start("begin", async move {
-                reply.send(match shard.begin().await {
+                reply.send(match shard.begin(&given_up).await {
                     Ok(()) => ShardReply::Done,
                     Err(message) => ShardReply::Failed(message),
                 })
