@@ -14,10 +14,12 @@ use super::sink::Sink;
 use super::source::Source;
 use super::throttle::Throttle;
 use super::transactions::Transactions;
+use crate::aborted;
 use crate::files;
 use crate::log::LogInner;
 use crate::state::LogState;
 use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use ringlane_runtime::{give_way, now, sleep, wall_clock_ms};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -48,7 +50,8 @@ pub(super) async fn clean(job: &Job, options: &CleanerOptions, pace: &Pace) -> R
     let segments = sealed_segments(&job.log.state.borrow(), end);
     let keys_max = (end - first_dirty) as u64;
     let mut newest = KeyMap::new(options.map_bytes, options.map_load, keys_max);
-    let covered = map_dirty(job, &segments, &mut newest, pace).await?;
+    let aborted = aborted::of_range(&job.log, 0, end).await?;
+    let covered = map_dirty(job, &segments, &aborted, &mut newest, pace).await?;
 
     let now_ms = wall_clock_ms();
     let round = Round {
@@ -59,7 +62,7 @@ pub(super) async fn clean(job: &Job, options: &CleanerOptions, pace: &Pace) -> R
         delete_retention_ms: job.compaction.options.delete_retention_ms,
         producers: &job.producers.last,
     };
-    let mut transactions = Transactions::new(&job.producers.aborted);
+    let mut transactions = Transactions::new(&aborted);
     let mut done = Cleaned {
         cleaned_offset: covered,
         map_used_percent: newest.used_percent(),
@@ -78,9 +81,15 @@ pub(super) async fn clean(job: &Job, options: &CleanerOptions, pace: &Pace) -> R
 }
 
 /// Puts the keys from the first dirty offset on into `newest`; answers up to where they fitted.
-async fn map_dirty(job: &Job, segments: &[SegmentFacts], newest: &mut KeyMap, pace: &Pace) -> Result<i64, CleanError> {
+async fn map_dirty(
+    job: &Job,
+    segments: &[SegmentFacts],
+    aborted: &[AbortedTransaction],
+    newest: &mut KeyMap,
+    pace: &Pace,
+) -> Result<i64, CleanError> {
     let Cleanable { first_dirty, end, .. } = job.cleanable;
-    let mut transactions = Transactions::new(&job.producers.aborted);
+    let mut transactions = Transactions::new(aborted);
     let first = segments.partition_point(|segment| segment.base_offset <= first_dirty).saturating_sub(1);
     for segment in &segments[first..] {
         let mut source = job.open(segment, pace).await?;

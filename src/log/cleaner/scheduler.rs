@@ -6,7 +6,7 @@
 use super::clean::{self, Cleaned, Job, Pace, facts_of, may_clean, sealed_below};
 use super::plan::{Cleanable, LogFacts, dirtiest};
 use super::throttle::Throttle;
-use super::{AbortedTransaction, CleanError, CleanerOptions, CompactionOptions, LastOfProducer, checkpoint, exchange};
+use super::{CleanError, CleanerOptions, CompactionOptions, LastOfProducer, checkpoint, exchange};
 use crate::log::LogInner;
 use crate::shard::Shard;
 use crate::timestamps;
@@ -33,13 +33,11 @@ pub struct Compaction {
     pub last_stable_offset: i64,
 }
 
-/// What compaction must keep for producers, and what it may drop.
+/// What compaction must keep for producers.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ProducerFacts {
     /// By producer id, of each that is not forgotten yet.
     pub last: BTreeMap<i64, LastOfProducer>,
-    /// Every aborted transaction that may still have batches in the log below the last stable offset.
-    pub aborted: Vec<AbortedTransaction>,
 }
 
 /// Cleans the shard's logs for ever.

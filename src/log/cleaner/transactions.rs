@@ -5,17 +5,8 @@
 //! the commit marker likewise.
 
 use ringlane_protocol::records::{BatchHeader, ControlType};
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// A transaction that was aborted, as `.txnindex` has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AbortedTransaction {
-    pub producer_id: i64,
-    pub first_offset: i64,
-    /// Of its marker.
-    pub last_offset: i64,
-    pub last_stable_offset: i64,
-}
 
 /// What is known at one point of the walk through a log.
 #[derive(Default)]

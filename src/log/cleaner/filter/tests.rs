@@ -2,11 +2,11 @@
 //! maps that are too small, rounds at random times.
 
 use super::*;
-use crate::cleaner::AbortedTransaction;
 use crate::cleaner::test_kit::in_simulator;
 use ringlane_protocol::records::{
     BatchBuilder, Compression, ProducerStamp, check_batch, marker_batch, patch_base_offset,
 };
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use ringlane_runtime::sim::Seed;
 use std::collections::BTreeSet;
 

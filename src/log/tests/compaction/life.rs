@@ -59,10 +59,7 @@ impl CompactionSource for Source {
 
     fn producers(&self, _: LogKey) -> ProducerFacts {
         let last = |(producer, offset)| (producer, LastOfProducer { epoch: 0, last_data_offset: Some(offset) });
-        ProducerFacts {
-            last: self.model.borrow().last_of_producers().into_iter().map(last).collect(),
-            aborted: Vec::new(),
-        }
+        ProducerFacts { last: self.model.borrow().last_of_producers().into_iter().map(last).collect() }
     }
 }
 
