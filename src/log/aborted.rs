@@ -34,6 +34,11 @@ impl Aborted {
         Aborted { is_dirty: held.len() < count, held, has_file: count > 0 }
     }
 
+    /// Of a segment that was cut: whatever its file says, it is written anew.
+    pub fn cut(transactions: Vec<AbortedTransaction>, below: i64) -> Aborted {
+        Aborted { is_dirty: true, ..Aborted::found(transactions, below) }
+    }
+
     /// What a scan of the whole segment found stands beside what its file says. Where they agree on how transactions ended the file stays:
     /// Kafka's may know more of one whose first records are deleted. Where nobody knows what the scan found (`is_known`), it stays, too.
     pub fn compare(&mut self, content: &[u8], is_known: bool) {

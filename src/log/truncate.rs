@@ -78,7 +78,7 @@ async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
     let segment_base = segment.base_offset;
     let generation = log.state.borrow().generation;
     let aborted = match aborted::of_segment(log, segment_base, generation).await {
-        Ok(aborted) => Aborted::found(aborted, end_offset),
+        Ok(aborted) => Aborted::cut(aborted, end_offset),
         Err(error) => return Err(io::Error::other(error.to_string())),
     };
     // A snapshot that stayed would be believed once the log has grown past its offset.

@@ -26,6 +26,10 @@ impl Transactions {
             return Ok(());
         }
         if !header.is_control() {
+            if header.records_count == 0 {
+                // Emptied by compaction, and kept for its sequence: there is nothing to be shown.
+                return Ok(());
+            }
             self.open.entry(header.producer_id).or_insert(header.base_offset);
             return Ok(());
         }
