@@ -26,7 +26,8 @@ struct Source(Log);
 
 impl CompactionSource for Source {
     fn compaction(&self, _: LogKey) -> Option<Compaction> {
-        Some(Compaction { options: CompactionOptions::default(), last_stable_offset: self.0.stable_offset() })
+        let high_watermark = self.0.stable_offset();
+        Some(Compaction { options: CompactionOptions::default(), last_stable_offset: high_watermark, high_watermark })
     }
 
     fn producers(&self, _: LogKey) -> ProducerFacts {
