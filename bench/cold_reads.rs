@@ -109,9 +109,7 @@ async fn throughput(bench: &Bench, asked: &Asked) {
 
 /// A producer of 16 KB a millisecond, durable, and a tail consumer, alone and with consumers that read old data as fast as they can.
 async fn interference(bench: &Bench, asked: &Asked) {
-    println!(
-        "\n| behind | ack p50 / p99 / p99.9 ms | tail p50 / p99 / p99.9 ms | their MiB/s |\n|---|---|---|--:|"
-    );
+    println!("\n| behind | ack p50 / p99 / p99.9 ms | tail p50 / p99 / p99.9 ms | their MiB/s |\n|---|---|---|--:|");
     let behind = [0, 1, PARTITIONS];
     let mut rows: Vec<Vec<[f64; 7]>> = behind.iter().map(|_| Vec::new()).collect();
     for _ in 0..REPEATS {

@@ -265,7 +265,9 @@ mod tests {
         let mut window = Window::at(0);
         window.push(piece.clone());
         let (small, large) = (window.slices(10, 200), window.slices(10, 900));
-        assert!(!piece.as_ptr_range().contains(&small[0].as_ptr()) && piece.as_ptr_range().contains(&large[0].as_ptr()));
+        assert!(
+            !piece.as_ptr_range().contains(&small[0].as_ptr()) && piece.as_ptr_range().contains(&large[0].as_ptr())
+        );
         assert_eq!((small[0].len(), large[0].len()), (190, 890));
         window.drop_before(999);
         assert_eq!(window.start(), 0);

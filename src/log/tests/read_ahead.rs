@@ -1,9 +1,7 @@
 //! Reading ahead on a simulated disk: for whom, how much, in whose memory, and that nobody gets bytes that are not there any more.
 
 use bytes::Bytes;
-use ringlane_log::{
-    AppendBatch, DataDir, Log, LogId, LogOptions, ReadData, ReadPlan, ShardLogs, ShardLogsOptions,
-};
+use ringlane_log::{AppendBatch, DataDir, Log, LogId, LogOptions, ReadData, ReadPlan, ShardLogs, ShardLogsOptions};
 use ringlane_metrics::ShardMetrics;
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression};

@@ -149,9 +149,7 @@ impl Inner {
     fn begin(self: &Rc<Self>, place: usize, entry: &ReadEntry, isolation: Isolation, limit: Left) -> Begun {
         let is_held_back = !limit.at_least_one;
         match self.plan(entry, isolation, limit) {
-            Plan::Answer(result) => {
-                Begun { place, bytes_max: 0, is_held_back: false, reading: Reading::Done(result) }
-            }
+            Plan::Answer(result) => Begun { place, bytes_max: 0, is_held_back: false, reading: Reading::Done(result) },
             Plan::Tail(result) => {
                 Begun { place, bytes_max: result.bytes, is_held_back, reading: Reading::Done(result) }
             }

@@ -2,8 +2,8 @@
 
 use super::History;
 use ringlane_log::{
-    AppendError, DataDir, Log, LogId, LogOptions, OpenError, ReadData, ReadError, ReadPlan, ShardLogs, ShardLogsOptions,
-    StableMode, StableOutcome, Visitor,
+    AppendError, DataDir, Log, LogId, LogOptions, OpenError, ReadData, ReadError, ReadPlan, ShardLogs,
+    ShardLogsOptions, StableMode, StableOutcome, Visitor,
 };
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::BatchHeader;
@@ -129,12 +129,7 @@ async fn listen(history: Rc<RefCell<History>>, logs: ShardLogs) {
     }
 }
 
-async fn operate(
-    history: &Rc<RefCell<History>>,
-    log: &Log,
-    truncations: &mut Vec<i64>,
-    consumers: &[Rc<Cell<i64>>],
-) {
+async fn operate(history: &Rc<RefCell<History>>, log: &Log, truncations: &mut Vec<i64>, consumers: &[Rc<Cell<i64>>]) {
     match random_u64() % 100 {
         0..50 => {
             for _ in 0..=random_u64() % 6 {
