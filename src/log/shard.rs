@@ -263,9 +263,7 @@ impl ShardLogs {
         let (volume, listing) = shard.volume_of(&name, is_new).await.map_err(hold)?;
         let folder = volume.path.join(name);
         let mut entries = match &listing {
-            Some(listing) if listing.has(kept::FILE) => {
-                kept::read(&folder, volume.directory_id).await.map_err(hold)?
-            }
+            Some(listing) if listing.has(kept::FILE) => kept::read(&folder, volume.directory_id).await.map_err(hold)?,
             _ => Vec::new(),
         };
         entries.extend_from_slice(shard.options.recovered.entries(&volume.path, id.name()));
