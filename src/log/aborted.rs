@@ -114,9 +114,8 @@ pub(crate) async fn persist_segment(log: &LogInner, base_offset: i64) -> Result<
         let state = log.state.borrow();
         let segment = state.segments.iter().find(|segment| segment.base_offset == base_offset);
         match segment.and_then(|segment| segment.aborted.to_write()) {
-            // Truncation cuts this index, too, and writes it itself.
-            Some(content) if state.cutting_from.is_none() => content,
-            _ => return Ok(()),
+            Some(content) => content,
+            None => return Ok(()),
         }
     };
     let path = files::transaction_index_path(&log.folder, base_offset);

@@ -88,7 +88,7 @@ async fn fill(shard: &HomeShard, partition: i32) {
     for _ in 0..BATCHES {
         let build = |value_bytes: usize| {
             let mut builder = BatchBuilder::new(Compression::None);
-            builder.push(1_000, None, Some(&vec![partition as u8; value_bytes]), &[]);
+            builder.push(wall_clock_ms(), None, Some(&vec![partition as u8; value_bytes]), &[]);
             builder.finish().unwrap()
         };
         let overhead = build(9_000).len() - 9_000;
