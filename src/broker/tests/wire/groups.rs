@@ -423,3 +423,27 @@ fn a_deleted_topic_takes_its_offsets_along() {
         panic!("the offset of the deleted topic is still there");
     });
 }
+
+/// An offset that the disk has refused is not committed, whatever the coordinator's memory says; and who waits is told to go elsewhere.
+#[test]
+fn a_disk_that_refuses_ends_the_coordinator_and_tells_everybody() {
+    let before = || async {
+        let mut client = Wire::connect().await;
+        let topic = ("t", client.create_topic("t", 1).await);
+        client.find_coordinator(6, "readers").await;
+        assert_eq!(client.commit(8, "readers", None, topic, &[(0, 1)]).await, [ErrorCode::None]);
+    };
+    let after = || async {
+        let (mut waiting, mut client) = (Wire::connect().await, Wire::connect().await);
+        // Its first record is the group's own: refused as well.
+        let asked = waiting.request(3, &join_request("readers", "")).await;
+        let codes = client.commit(8, "readers", None, ("t", TopicId::ZERO), &[(0, 2)]).await;
+        assert_eq!(codes, [ErrorCode::NotCoordinator]);
+        let body = waiting.answer::<JoinGroupRequest>(3, asked).await;
+        assert_eq!(decode::<JoinGroupResponse>(&body, 3).error_code, ErrorCode::NotCoordinator);
+        ringlane_runtime::sleep(Duration::from_secs(3)).await;
+        assert_eq!(client.fetch(8, "readers", ("t", TopicId::ZERO), &[0]).await, [(ErrorCode::NotCoordinator, -1)]);
+        client.assert_served().await;
+    };
+    with_failing_journal(2, &[], before, after);
+}

@@ -12,7 +12,7 @@ use ringlane_protocol::records::{BatchBuilder, Compression};
 use ringlane_protocol::{
     ErrorCode, Message, Reader, Request, RequestHeader, TopicId, Writer, decode_response_header, encode_request_frame,
 };
-use ringlane_runtime::sim::{LocalMain, NetworkOptions, NodeId, Sim, SimOptions};
+use ringlane_runtime::sim::{IoFault, IoKind, LocalMain, NetworkOptions, NodeId, Sim, SimOptions};
 use ringlane_runtime::{Buffer, Stream, resolve, sleep, timeout};
 use std::cell::Cell;
 use std::future::Future;
@@ -52,6 +52,25 @@ pub fn with_power_cut<F, G>(
     machines.start_broker();
     machines.run(after);
     machines.stop_broker();
+}
+
+/// Runs `before`, makes every write to the broker's journals fail, and runs `after`.
+pub fn with_failing_journal<F, G>(
+    shards: usize,
+    settings: &[(&str, &str)],
+    before: impl FnOnce() -> F + 'static,
+    after: impl FnOnce() -> G + 'static,
+) where
+    F: Future<Output = ()> + 'static,
+    G: Future<Output = ()> + 'static,
+{
+    let mut machines = Machines::new(shards, settings);
+    machines.start_broker();
+    machines.run(before);
+    let fault = IoFault { kind: IoKind::Write, path_contains: "journal".to_owned(), probability: 1.0 };
+    machines.sim.add_io_fault(machines.broker, fault);
+    machines.run(after);
+    machines.sim.crash(machines.broker);
 }
 
 /// The broker's and the client's.
