@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ringlane_client::{Client, Consumer, ConsumerOptions, ConsumerRecord, StartAt};
+use ringlane_client::{
+    Client, Consumer, ConsumerOptions, ConsumerRecord, GroupConsumer, GroupConsumerOptions, StartAt,
+};
 use serde::Serialize;
 
 use crate::args::{ConsumeArgs, Format, Start};
@@ -16,7 +18,10 @@ const POLL: Duration = Duration::from_millis(500);
 pub fn run(args: ConsumeArgs) -> Result<(), Failed> {
     shard::run(move || async move {
         let client = shard::connect(&args.brokers).await?;
-        consume(&client, &args).await
+        match &args.group {
+            Some(group) => consume_in_group(&client, group, &args).await,
+            None => consume(&client, &args).await,
+        }
     })
 }
 
@@ -44,6 +49,42 @@ async fn consume(client: &Client, args: &ConsumeArgs) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// Commits what it has printed, poll by poll.
+async fn consume_in_group(client: &Client, group: &str, args: &ConsumeArgs) -> Result<(), Failed> {
+    let start = match args.offset {
+        Start::Earliest => StartAt::Earliest,
+        Start::Latest => StartAt::Latest,
+        Start::Timestamp(ms) => StartAt::Timestamp(ms),
+        Start::Offset(_) | Start::Last(_) => {
+            return Err(Failed::new(
+                "a group begins at start, end or @MS; `ringlane group seek` moves one that is at rest",
+            ));
+        }
+    };
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let most = usize::try_from(left).unwrap_or(usize::MAX);
+    let mut options = GroupConsumerOptions { start, ..GroupConsumerOptions::of(group) };
+    options.consumer.max_poll_records = options.consumer.max_poll_records.min(most.max(1));
+    let consumer = GroupConsumer::new(client, &[&args.topic], options);
+    while left > 0 {
+        let records = consumer.poll(POLL).await?;
+        for record in &records {
+            if print_bytes(&line(record, args)?)? == Printed::NobodyReads {
+                return Ok(consumer.close().await?);
+            }
+        }
+        left = left.saturating_sub(records.len() as u64);
+        // A rebalance in between: the records come again, here or at another member.
+        if let Err(error) = consumer.commit().await
+            && !error.is_about_membership()
+            && !error.is_retriable()
+        {
+            return Err(error.into());
+        }
+    }
+    Ok(consumer.close().await?)
 }
 
 async fn partitions(client: &Client, args: &ConsumeArgs) -> Result<Vec<i32>, Failed> {

@@ -435,8 +435,8 @@ fn a_disk_that_refuses_ends_the_coordinator_and_tells_everybody() {
     };
     let after = || async {
         let (mut waiting, mut client) = (Wire::connect().await, Wire::connect().await);
-        // Its first record is the group's own: refused as well.
-        let asked = waiting.request(3, &join_request("readers", "")).await;
+        // Of a group that is new: its first record is refused as well.
+        let asked = waiting.request(3, &join_request("others", "")).await;
         let codes = client.commit(8, "readers", None, ("t", TopicId::ZERO), &[(0, 2)]).await;
         assert_eq!(codes, [ErrorCode::NotCoordinator]);
         let body = waiting.answer::<JoinGroupRequest>(3, asked).await;
