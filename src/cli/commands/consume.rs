@@ -14,6 +14,8 @@ use crate::table::{Printed, json, print_bytes};
 
 /// How long one poll waits: between two of them the end is looked at.
 const POLL: Duration = Duration::from_millis(500);
+/// Polls with records between two commits.
+const COMMIT_EVERY: u64 = 64;
 
 pub fn run(args: ConsumeArgs) -> Result<(), Failed> {
     shard::run(move || async move {
@@ -51,7 +53,7 @@ async fn consume(client: &Client, args: &ConsumeArgs) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Commits what it has printed, poll by poll.
+/// Commits what it has printed, every few polls and whenever there is nothing to do.
 async fn consume_in_group(client: &Client, group: &str, args: &ConsumeArgs) -> Result<(), Failed> {
     let start = match args.offset {
         Start::Earliest => StartAt::Earliest,
@@ -64,10 +66,13 @@ async fn consume_in_group(client: &Client, group: &str, args: &ConsumeArgs) -> R
         }
     };
     let mut left = args.count.unwrap_or(u64::MAX);
-    let most = usize::try_from(left).unwrap_or(usize::MAX);
     let mut options = GroupConsumerOptions { start, ..GroupConsumerOptions::of(group) };
-    options.consumer.max_poll_records = options.consumer.max_poll_records.min(most.max(1));
+    if args.count.is_some() {
+        // What is handed out is committed: no more than is printed may be.
+        options.consumer.max_poll_records = 1;
+    }
     let consumer = GroupConsumer::new(client, &[&args.topic], options);
+    let mut polls = 0u64;
     while left > 0 {
         let records = consumer.poll(POLL).await?;
         for record in &records {
@@ -76,15 +81,21 @@ async fn consume_in_group(client: &Client, group: &str, args: &ConsumeArgs) -> R
             }
         }
         left = left.saturating_sub(records.len() as u64);
-        // A rebalance in between: the records come again, here or at another member.
-        if let Err(error) = consumer.commit().await
-            && !error.is_about_membership()
-            && !error.is_retriable()
-        {
-            return Err(error.into());
+        polls += 1;
+        if records.is_empty() || polls.is_multiple_of(COMMIT_EVERY) {
+            commit(&consumer).await?;
         }
     }
+    commit(&consumer).await?;
     Ok(consumer.close().await?)
+}
+
+/// A rebalance may come in between: then the records come again, here or at another member.
+async fn commit(consumer: &GroupConsumer) -> Result<(), Failed> {
+    match consumer.commit().await {
+        Err(error) if !error.is_about_membership() && !error.is_retriable() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 async fn partitions(client: &Client, args: &ConsumeArgs) -> Result<Vec<i32>, Failed> {

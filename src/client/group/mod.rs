@@ -69,6 +69,8 @@ struct Shared {
     membership: RefCell<Membership>,
     /// Next offset of each partition that this member has, as far as it was handed out.
     positions: RefCell<BTreeMap<(String, i32), i64>>,
+    /// Whether some of them are not committed.
+    has_uncommitted: Cell<bool>,
     polled: Cell<Instant>,
 }
 
@@ -80,6 +82,7 @@ impl GroupConsumer {
             coordinator: Coordinator::new(client, &options),
             membership: RefCell::new(Membership::new(topics.iter().map(|topic| topic.to_string()).collect())),
             positions: RefCell::default(),
+            has_uncommitted: Cell::new(false),
             polled: Cell::new(now()),
             options,
         });
@@ -112,17 +115,20 @@ impl GroupConsumer {
         }
     }
 
-    /// Commits all that `poll` has handed out. `Err` with REBALANCE_IN_PROGRESS, ILLEGAL_GENERATION or UNKNOWN_MEMBER_ID: the partitions may be
+    /// Commits all that `poll` has handed out, if that is more than is committed already. `Err` with REBALANCE_IN_PROGRESS, ILLEGAL_GENERATION or UNKNOWN_MEMBER_ID: the partitions may be
     /// another's by now, and it begins at the last commit.
     pub async fn commit(&self) -> Result<(), ClientError> {
         let positions = self.shared.positions.borrow().clone();
         let identity = self.shared.membership.borrow().identity();
-        if positions.is_empty() {
+        if positions.is_empty() || !self.shared.has_uncommitted.replace(false) {
             return Ok(());
         }
         let committed = self.shared.coordinator.commit(&identity, &positions).await;
         if let Err(error) = &committed {
-            self.shared.note_error(&identity, error);
+            self.shared.has_uncommitted.set(true);
+            if !self.shared.note_error(&identity, error) {
+                self.shared.coordinator.forget();
+            }
         }
         committed
     }
@@ -196,6 +202,9 @@ impl GroupConsumer {
         let mut positions = self.shared.positions.borrow_mut();
         for record in records {
             positions.insert((record.topic.to_string(), record.partition), record.offset + 1);
+        }
+        if !records.is_empty() {
+            self.shared.has_uncommitted.set(true);
         }
     }
 }

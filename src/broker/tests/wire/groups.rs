@@ -431,7 +431,10 @@ fn a_disk_that_refuses_ends_the_coordinator_and_tells_everybody() {
         let mut client = Wire::connect().await;
         let topic = ("t", client.create_topic("t", 1).await);
         client.find_coordinator(6, "readers").await;
-        assert_eq!(client.commit(8, "readers", None, topic, &[(0, 1)]).await, [ErrorCode::None]);
+        // Enough groups for both shards to have written to their journals.
+        for group in ["readers", "a", "b", "c", "d", "e", "f", "g"] {
+            assert_eq!(client.commit(8, group, None, topic, &[(0, 1)]).await, [ErrorCode::None]);
+        }
     };
     let after = || async {
         let (mut waiting, mut client) = (Wire::connect().await, Wire::connect().await);
