@@ -10,5 +10,6 @@
 
 pub mod consumer_group;
 mod effects;
+pub mod group;
 
 pub use effects::{Effects, NewRecord, Reply, ReplyTo};
