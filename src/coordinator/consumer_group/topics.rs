@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A view of the cluster's topics.
-pub trait Topics {
+pub trait Topics: std::fmt::Debug {
     /// Grows with every change of what this trait shows: a topic created or deleted, partitions added, racks changed. It is written down with
     /// resolved regular expressions, so it must not go back when the coordinator moves: the offset of the metadata log serves.
     fn version(&self) -> i64;
