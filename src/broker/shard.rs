@@ -333,7 +333,7 @@ impl Shard {
     }
 
     /// Partitions of `topic` that this broker leads and whose home this shard is.
-    pub fn led_at_home<'a>(&self, topic: &'a Topic) -> impl Iterator<Item = TopicPartition> + 'a {
+    pub fn led_at_home<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = TopicPartition> + 'a {
         let node = self.identity.node_id;
         self.partitions_at_home(topic).filter(move |(_, partition)| partition.leader == node).map(|(at, _)| at)
     }

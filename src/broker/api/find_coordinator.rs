@@ -39,10 +39,7 @@ pub async fn answer(request: Request) -> Handled {
 async fn find(connection: &Rc<Connection>, key_type: i8, keys: &[String]) -> Vec<Found> {
     let all = |error, message| keys.iter().map(|_| Err((error, message))).collect();
     if !KEY_TYPES.contains(&key_type) {
-        return all(
-            ErrorCode::InvalidRequest,
-            "key type 0 (group), 1 (transaction) or 2 (share group) is expected",
-        );
+        return all(ErrorCode::InvalidRequest, "key type 0 (group), 1 (transaction) or 2 (share group) is expected");
     }
     if key_type != GROUP {
         return all(ErrorCode::CoordinatorNotAvailable, "this broker coordinates groups only");
@@ -93,8 +90,5 @@ fn reply(head: ReplyHead, shard: &Shard, keys: &[String], found: &[Found]) -> cr
         return head.reply(shard, &FindCoordinatorResponse::default());
     };
     let error_message = error_message.filter(|message| !message.is_empty());
-    head.reply(
-        shard,
-        &FindCoordinatorResponse { node_id, host, port, error_code, error_message, ..Default::default() },
-    )
+    head.reply(shard, &FindCoordinatorResponse { node_id, host, port, error_code, error_message, ..Default::default() })
 }

@@ -88,11 +88,7 @@ fn find<'a>(image: &'a Image, topic: &OffsetCommitRequestTopic<'_>, by_id: bool)
     if by_id { image.topic(asked_id) } else { image.topic_by_name(topic.name) }
 }
 
-fn refusal(
-    topic: Option<&Arc<Topic>>,
-    partition: &OffsetCommitRequestPartition<'_>,
-    by_id: bool,
-) -> Option<ErrorCode> {
+fn refusal(topic: Option<&Arc<Topic>>, partition: &OffsetCommitRequestPartition<'_>, by_id: bool) -> Option<ErrorCode> {
     match topic {
         None if by_id => Some(ErrorCode::UnknownTopicId),
         None => Some(ErrorCode::UnknownTopicOrPartition),

@@ -4,9 +4,7 @@ use super::Handled;
 use super::request::Request;
 use crate::net::{Answer, CloseReason};
 use crate::shard::Shard;
-use ringlane_coordinator::group::{
-    FetchOffsets, FetchTopic, FetchedPartition, FetchedTopic, GroupReply, GroupRequest,
-};
+use ringlane_coordinator::group::{FetchOffsets, FetchTopic, FetchedPartition, FetchedTopic, GroupReply, GroupRequest};
 use ringlane_metadata::Image;
 use ringlane_protocol::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestTopics, OffsetFetchResponse, OffsetFetchResponseGroup,

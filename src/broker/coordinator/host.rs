@@ -11,7 +11,7 @@ use ringlane_coordinator::{Effects, NewRecord, Reply, ReplyTo};
 use ringlane_partition::{Acks, AppendEntry, AppendRequest, HomeShard, PreparedBatch, TopicPartition};
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression, ProducerStamp};
 use ringlane_protocol::{ErrorCode, TopicId};
-use ringlane_runtime::{Buffer, Event, Instant, Task, give_way, now, spawn, timeout, wall_clock_ms};
+use ringlane_runtime::{Buffer, Event, Instant, give_way, now, spawn, timeout, wall_clock_ms};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
@@ -37,8 +37,6 @@ pub struct Host<M: Machine> {
     armed_ms: Cell<i64>,
     /// The next deadline has become an earlier one.
     sooner: Event,
-    /// Loads, then keeps the time.
-    task: RefCell<Option<Task<()>>>,
 }
 
 struct State<M: Machine> {
@@ -96,9 +94,8 @@ impl<M: Machine> Host<M> {
             state: RefCell::new(state),
             armed_ms: Cell::new(i64::MAX),
             sooner: Event::default(),
-            task: RefCell::default(),
         });
-        host.reload(Duration::ZERO);
+        host.load(Duration::ZERO);
         host
     }
 
@@ -139,14 +136,16 @@ impl<M: Machine> Host<M> {
 
     /// Everybody who waits hears `error`, and so does who comes later.
     pub fn close(&self, error: ErrorCode) {
-        self.task.take();
         self.end_life(Phase::Out(error), error);
     }
 
     /// A machine has been replayed to the end of the log.
-    pub fn activate(self: &Rc<Self>, mut machine: M) {
-        let effects = machine.loaded(self.clock.now_ms());
+    pub fn activate(self: &Rc<Self>, mut machine: M, life: u64) {
         let mut state = self.state.borrow_mut();
+        if state.life != life {
+            return;
+        }
+        let effects = machine.loaded(self.clock.now_ms());
         machine.topics_deleted(std::mem::take(&mut state.deleted_topics));
         state.phase = Phase::Active(machine);
         drop(state);
@@ -177,7 +176,11 @@ impl<M: Machine> Host<M> {
             let result = reply.results.first();
             if let Some(failure) = result.and_then(|result| result.failure.as_ref()) {
                 let message = failure.message.as_deref().unwrap_or_default();
-                tracing::error!(partition = host.at.partition, "a coordinator cannot append: {} {message}", failure.error);
+                tracing::error!(
+                    partition = host.at.partition,
+                    "a coordinator cannot append: {} {message}",
+                    failure.error
+                );
             }
             host.appended(life, number, result.map_or(ErrorCode::UnknownServerError, |result| result.error()));
         });
@@ -195,7 +198,7 @@ impl<M: Machine> Host<M> {
         }
         drop(state);
         self.end_life(Phase::Loading, code_for_waiting(error));
-        self.reload(RELOAD_AFTER);
+        self.load(RELOAD_AFTER);
     }
 
     fn end_life(&self, phase: Phase<M>, error: ErrorCode) {
@@ -208,21 +211,28 @@ impl<M: Machine> Host<M> {
             std::mem::take(&mut state.waiting)
         };
         waiting.into_values().for_each(|reply| reply(Err(error)));
+        // So that the tasks of this life see that it is over.
+        self.sooner.notify_all();
     }
 
-    fn reload(self: &Rc<Self>, after: Duration) {
-        let host = Rc::downgrade(self);
-        let task = spawn("coordinator", async move {
-            match load::load(&host, after).await {
-                Ok(()) => keep_time(host).await,
+    /// Loads, then keeps the time, as a task that ends with this life.
+    fn load(self: &Rc<Self>, after: Duration) {
+        let (host, life) = (Rc::downgrade(self), self.state.borrow().life);
+        let run = async move {
+            match load::load(&host, life, after).await {
+                Ok(()) => keep_time(host, life).await,
                 Err(error) => {
-                    if let Some(host) = host.upgrade() {
+                    if let Some(host) = host.upgrade().filter(|host| host.is_living(life)) {
                         host.end_life(Phase::Out(error), error);
                     }
                 }
             }
-        });
-        self.task.replace(Some(task));
+        };
+        spawn("coordinator", run).detach();
+    }
+
+    fn is_living(&self, life: u64) -> bool {
+        self.state.borrow().life == life
     }
 
     fn next_deadline(&self) -> Option<i64> {
@@ -288,11 +298,11 @@ fn answer<R>(ready: Vec<(ReplyFn<R>, R)>) {
     }
 }
 
-/// Calls the machine when it wants to be called. Ends with the host.
-async fn keep_time<M: Machine>(host: Weak<Host<M>>) {
+/// Calls the machine when it wants to be called. Ends with its life.
+async fn keep_time<M: Machine>(host: Weak<Host<M>>, life: u64) {
     loop {
         let (wait, sooner) = {
-            let Some(host) = host.upgrade() else { return };
+            let Some(host) = host.upgrade().filter(|host| host.is_living(life)) else { return };
             let sooner = host.sooner.listen();
             let deadline = host.next_deadline();
             host.armed_ms.set(deadline.unwrap_or(i64::MAX));
@@ -310,11 +320,7 @@ async fn keep_time<M: Machine>(host: Weak<Host<M>>) {
     }
 }
 
-fn batch(
-    records: &[NewRecord],
-    producer: Option<ProducerStamp>,
-    now_ms: i64,
-) -> Result<PreparedBatch, ErrorCode> {
+fn batch(records: &[NewRecord], producer: Option<ProducerStamp>, now_ms: i64) -> Result<PreparedBatch, ErrorCode> {
     let mut builder = BatchBuilder::new(Compression::None);
     if let Some(producer) = producer {
         builder.set_producer(producer, true);

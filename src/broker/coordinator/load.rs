@@ -9,9 +9,7 @@ use bytes::Bytes;
 use ringlane_partition::{HomeShard, Isolation, LogRange, ReadEntry, ReadRequest, TopicPartition};
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::internal::InternalRecordError;
-use ringlane_protocol::records::{
-    Batch, BatchError, CompressionError, ControlType, RecordError, Records, batches,
-};
+use ringlane_protocol::records::{Batch, BatchError, CompressionError, ControlType, RecordError, Records, batches};
 use ringlane_runtime::{Instant, give_way, now, sleep};
 use std::rc::Weak;
 use std::time::Duration;
@@ -44,7 +42,7 @@ enum LoadError {
 }
 
 /// Gives the host its machine. `Err`: there will be none, and what to answer instead.
-pub async fn load<M: Machine>(host: &Weak<Host<M>>, after: Duration) -> Result<(), ErrorCode> {
+pub async fn load<M: Machine>(host: &Weak<Host<M>>, life: u64, after: Duration) -> Result<(), ErrorCode> {
     sleep(after).await;
     loop {
         let Some((machine, at, home)) = host.upgrade().map(|host| (host.empty_machine(), host.at, host.home.clone()))
@@ -54,7 +52,7 @@ pub async fn load<M: Machine>(host: &Weak<Host<M>>, after: Duration) -> Result<(
         match replay(machine, at, &home).await {
             Ok(machine) => {
                 if let Some(host) = host.upgrade() {
-                    host.activate(machine);
+                    host.activate(machine, life);
                 }
                 return Ok(());
             }
@@ -103,13 +101,8 @@ async fn replay<M: Machine>(mut machine: M, at: TopicPartition, home: &HomeShard
 
 /// Whole batches from `from` on, none if nothing there is stable yet; and the high watermark.
 async fn read(home: &HomeShard, at: TopicPartition, from: i64) -> Result<(Vec<Bytes>, i64), LoadError> {
-    let entry = ReadEntry {
-        at,
-        fetch_offset: from,
-        max_bytes: READ_BYTES,
-        current_leader_epoch: -1,
-        last_fetched_epoch: -1,
-    };
+    let entry =
+        ReadEntry { at, fetch_offset: from, max_bytes: READ_BYTES, current_leader_epoch: -1, last_fetched_epoch: -1 };
     let request = ReadRequest {
         ticket: None,
         max_wait_ms: STABLE_WAIT_MS,
@@ -135,9 +128,8 @@ fn read_error(error: ErrorCode) -> LoadError {
 
 fn replay_batch<M: Machine>(machine: &mut M, batch: &Batch<'_>) -> Result<(), LoadError> {
     let (header, offset) = (&batch.header, batch.header.base_offset);
-    let body = batch
-        .uncompressed_body(UNPACKED_BYTES_MAX)
-        .map_err(|source| LoadError::Compression { offset, source })?;
+    let body =
+        batch.uncompressed_body(UNPACKED_BYTES_MAX).map_err(|source| LoadError::Compression { offset, source })?;
     let producer_id = header.has_producer().then_some(header.producer_id);
     for record in Records::new(header, &body) {
         let record = record.map_err(|source| LoadError::Record { offset, source })?;
@@ -146,9 +138,7 @@ fn replay_batch<M: Machine>(machine: &mut M, batch: &Batch<'_>) -> Result<(), Lo
                 machine.replay_marker(header.producer_id, kind == ControlType::Commit);
             }
         } else if let Some(key) = record.key {
-            machine
-                .replay(key, record.value, producer_id)
-                .map_err(|source| LoadError::Content { offset, source })?;
+            machine.replay(key, record.value, producer_id).map_err(|source| LoadError::Content { offset, source })?;
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ mod machine;
 mod table;
 mod topic;
 
-pub use call::{Answers, GroupCall, GroupResult, ReplyVia, Ticket};
+pub use call::{Answers, GroupCall, GroupResult, ReplyVia};
 pub use topic::{CoordinatorTopic, partition_of};
 
 use crate::shard::Shard;

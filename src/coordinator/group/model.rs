@@ -11,6 +11,7 @@ const PARTITIONS: usize = 7;
 const CLIENTS: usize = 5;
 const STEPS: usize = 400;
 const SEEDS: u64 = 200;
+const CHECK_EVERY: usize = 10;
 const HEARTBEAT_MS: i64 = 3_000;
 
 struct Random(u64);
@@ -61,8 +62,11 @@ struct Life {
 fn random_lives_keep_the_promises() {
     for seed in 0..SEEDS {
         let mut life = Life::new(seed);
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
             life.step();
+            if step % CHECK_EVERY == 0 {
+                life.check_replay();
+            }
         }
         life.quieten();
     }
@@ -105,7 +109,6 @@ impl Life {
             }
             _ => self.turn(who),
         }
-        self.check_replay();
     }
 
     fn start(&mut self, who: usize) {

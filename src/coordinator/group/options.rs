@@ -13,6 +13,9 @@ pub const FIRED_PER_STEP: usize = 256;
 /// Offsets that one step of expiry deletes before it lets others in.
 pub const EXPIRED_PER_STEP: usize = 1_000;
 
+/// What a record takes in a batch besides key and value, at most: lengths, deltas, attributes.
+pub const RECORD_OVERHEAD_BYTES: usize = 24;
+
 #[derive(Clone, Debug)]
 pub struct GroupOptions {
     /// `group.min.session.timeout.ms`.
@@ -29,7 +32,7 @@ pub struct GroupOptions {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval_ms: i64,
-    /// Keys and values of one batch: what the internal topic takes.
+    /// Records of one batch: what the internal topic takes.
     pub records_bytes_max: usize,
     /// `group.consumer.*`.
     pub consumer: ConsumerGroupOptions,

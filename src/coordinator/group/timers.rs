@@ -35,13 +35,6 @@ pub struct Alarm {
     entry_ms: Option<i64>,
 }
 
-impl Alarm {
-    #[cfg(test)]
-    pub fn due_ms(&self) -> Option<i64> {
-        self.due_ms
-    }
-}
-
 impl Timers {
     pub fn set(&mut self, alarm: &mut Alarm, due_ms: i64, key: impl Fn() -> TimerKey) {
         alarm.due_ms = Some(due_ms);

@@ -2,6 +2,7 @@
 
 use super::{Committed, Offsets};
 use crate::group::Turn;
+use crate::group::options::RECORD_OVERHEAD_BYTES;
 use crate::group::request::{CommitPartition, CommitTopic};
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::internal::consumer_offsets::OffsetKey;
@@ -49,7 +50,7 @@ fn write(
             records.push((key, key.encode(), committed.encode(), committed));
         }
     }
-    let bytes: usize = records.iter().map(|(_, key, value, _)| key.len() + value.len()).sum();
+    let bytes: usize = records.iter().map(|(_, key, value, _)| key.len() + value.len() + RECORD_OVERHEAD_BYTES).sum();
     if bytes > turn.options.records_bytes_max {
         let too_large = codes.iter_mut().flatten().filter(|code| **code == ErrorCode::None);
         too_large.for_each(|code| *code = ErrorCode::InvalidCommitOffsetSize);

@@ -2,6 +2,7 @@
 
 use super::{Committed, Offsets};
 use crate::group::classic::{ClassicGroup, State};
+use crate::group::options::RECORD_OVERHEAD_BYTES;
 use crate::group::{Group, Turn};
 use ringlane_protocol::internal::consumer_offsets::OffsetKey;
 use ringlane_protocol::{ErrorCode, TopicId};
@@ -42,7 +43,9 @@ pub fn delete_all(offsets: &mut Offsets, id: &str, turn: &mut Turn<'_>) -> bool 
     keys.dedup();
     let bytes: usize = keys
         .iter()
-        .map(|(topic, partition)| OffsetKey { group: id, topic, partition: *partition }.encode().len())
+        .map(|(topic, partition)| {
+            OffsetKey { group: id, topic, partition: *partition }.encode().len() + RECORD_OVERHEAD_BYTES
+        })
         .sum();
     if bytes > turn.options.records_bytes_max {
         return false;
