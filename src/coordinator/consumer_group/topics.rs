@@ -12,7 +12,7 @@ pub trait Topics: std::fmt::Debug {
     fn id(&self, name: &str) -> Option<TopicId>;
     fn name(&self, id: TopicId) -> Option<Arc<str>>;
     fn partition_count(&self, id: TopicId) -> Option<i32>;
-    /// Racks of the partition's replicas, ascending, each once; empty where brokers have none.
+    /// Racks of the partition's replicas, ascending; brokers without one are left out.
     fn racks(&self, id: TopicId, partition: i32) -> Vec<Arc<str>>;
     /// Every topic that members may know of.
     fn each_name(&self, see: &mut dyn FnMut(&Arc<str>));

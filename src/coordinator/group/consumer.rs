@@ -9,7 +9,8 @@ use super::request::CommitTopic;
 use super::timers::{Alarm, TimerKey, Timers};
 use super::{Group, Turn};
 use crate::consumer_group::{
-    CommitCheck, ConsumerGroup, ConsumerGroupError, ConsumerHeartbeat, ConsumerHeartbeatReply, DescribedConsumerGroup, Replayed,
+    CommitCheck, ConsumerGroup, ConsumerGroupError, ConsumerHeartbeat, ConsumerHeartbeatReply, DescribedConsumerGroup,
+    Replayed,
 };
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::internal::InternalRecordError;

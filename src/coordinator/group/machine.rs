@@ -7,7 +7,8 @@ use super::offsets::{self, Committed, Offsets};
 use super::options::{EXPIRED_PER_STEP, FIRED_PER_STEP, GroupOptions};
 use super::reply::{GroupReply, JoinReply, SyncReply};
 use super::request::{
-    CommitOffsets, CommitTransactionalOffsets, DeleteOffsets, FetchOffsets, GroupRequest, Heartbeat, JoinGroup, LeaveGroup, SyncGroup,
+    CommitOffsets, CommitTransactionalOffsets, DeleteOffsets, FetchOffsets, GroupRequest, Heartbeat, JoinGroup,
+    LeaveGroup, SyncGroup,
 };
 use super::timers::{Alarm, TimerKey, Timers};
 use super::{Group, Turn};

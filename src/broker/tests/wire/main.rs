@@ -4,6 +4,7 @@
 mod apis;
 mod bad_input;
 mod bad_records;
+mod consumer_groups;
 mod fetches;
 mod groups;
 mod kit;

@@ -160,7 +160,8 @@ impl Story {
     /// What is committed of a partition; `require_stable` as asked.
     pub fn committed(&mut self, topic: &str, partition: i32, require_stable: bool) -> FetchedPartition {
         let topics = vec![FetchTopic { name: topic.into(), id: TopicId::ZERO, partitions: vec![partition] }];
-        let request = FetchOffsets { group: GROUP.into(), topics: Some(topics), require_stable, ..FetchOffsets::default() };
+        let request =
+            FetchOffsets { group: GROUP.into(), topics: Some(topics), require_stable, ..FetchOffsets::default() };
         match self.ask(GroupRequest::FetchOffsets(request)) {
             GroupReply::FetchOffsets(Ok(mut topics)) => topics.remove(0).partitions.remove(0),
             other => panic!("{other:?}"),
