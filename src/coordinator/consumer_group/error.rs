@@ -28,6 +28,8 @@ pub enum ConsumerGroupError {
     UnreleasedInstance { instance: String, owner: String },
     #[error("Instance id {instance} is owned by member {owner}.")]
     FencedInstance { instance: String, owner: String },
+    #[error("The group has become too large for the log: one change of it would take more than {0} bytes.")]
+    TooLarge(usize),
     #[error("OffsetCommit version 9 or above must be used by members using the consumer group protocol")]
     UnsupportedVersion,
 }
@@ -46,6 +48,7 @@ impl ConsumerGroupError {
             ConsumerGroupError::IllegalGeneration { .. } => ErrorCode::IllegalGeneration,
             ConsumerGroupError::UnreleasedInstance { .. } => ErrorCode::UnreleasedInstanceId,
             ConsumerGroupError::FencedInstance { .. } => ErrorCode::FencedInstanceId,
+            ConsumerGroupError::TooLarge(_) => ErrorCode::UnknownServerError,
             ConsumerGroupError::UnsupportedVersion => ErrorCode::UnsupportedVersion,
         }
     }

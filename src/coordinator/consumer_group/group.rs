@@ -68,6 +68,8 @@ pub struct Soft {
     /// Of the topics that the regular expressions were last matched against, and when.
     pub regexes_refreshed: Option<(i64, i64)>,
     pub timers: GroupTimers,
+    /// What takes the changes of this input back, last one first.
+    undo: Vec<Event>,
 }
 
 impl ConsumerGroup {
@@ -127,7 +129,52 @@ impl ConsumerGroup {
     /// Makes a change and writes it down.
     pub(super) fn change(&mut self, event: Event, records: &mut Vec<NewRecord>) {
         records.push(event.encode(&self.id));
+        self.soft.undo.push(self.opposite(&event));
         self.apply(event);
+    }
+
+    pub(super) fn begin_input(&mut self) {
+        self.soft.undo.clear();
+    }
+
+    /// Takes back all changes of this input.
+    pub(super) fn undo(&mut self) {
+        while let Some(event) = self.soft.undo.pop() {
+            self.apply(event);
+        }
+        (self.soft.topics_version, self.soft.regexes_refreshed) = (None, None);
+    }
+
+    /// The event that puts back what `event` is about to replace.
+    fn opposite(&self, event: &Event) -> Event {
+        match event {
+            Event::Epoch { .. } | Event::EpochGone => {
+                Event::Epoch { epoch: self.epoch, metadata_hash: self.metadata_hash }
+            }
+            Event::Member(id, _) | Event::MemberGone(id) => match self.members.get(id) {
+                Some(member) => Event::Member(id.clone(), member.profile.clone()),
+                None => Event::MemberGone(id.clone()),
+            },
+            Event::TargetEpoch { .. } | Event::TargetEpochGone => {
+                Event::TargetEpoch { epoch: self.target_epoch, timestamp: self.target_timestamp }
+            }
+            Event::Target(id, _) | Event::TargetGone(id) => match self.targets.get(id) {
+                Some(target) => Event::Target(id.clone(), target.clone()),
+                None => Event::TargetGone(id.clone()),
+            },
+            Event::Current(id, _) | Event::CurrentGone(id) => match self.members.get(id) {
+                Some(member) => Event::Current(id.clone(), member.current.clone()),
+                None => Event::MemberGone(id.clone()),
+            },
+            Event::Regex(regex, _) | Event::RegexGone(regex) => match self.regexes.get(regex) {
+                Some(resolved) => Event::Regex(regex.clone(), resolved.clone()),
+                None => Event::RegexGone(regex.clone()),
+            },
+            Event::PartitionMetadata | Event::PartitionMetadataGone => match self.has_partition_metadata {
+                true => Event::PartitionMetadata,
+                false => Event::PartitionMetadataGone,
+            },
+        }
     }
 
     /// The only place that changes what is in the log. Takes any order of records: compaction leaves the last of each key.
@@ -137,6 +184,11 @@ impl ConsumerGroup {
             Event::EpochGone => (self.epoch, self.metadata_hash) = (FIRST_EPOCH, 0),
             Event::Member(id, profile) => {
                 let member = self.members.entry(id.clone()).or_default();
+                if let Some(before) = &member.profile.instance_id
+                    && self.instances.get(before) == Some(&id)
+                {
+                    self.instances.remove(before);
+                }
                 if let Some(instance) = &profile.instance_id {
                     self.instances.insert(instance.clone(), id);
                 }
@@ -210,6 +262,10 @@ impl ConsumerGroup {
         let by_regex = self.regexes.get(&member.profile.regex).into_iter().flat_map(|resolved| &resolved.topics);
         member.profile.topics.iter().chain(by_regex).filter_map(|name| topics.id(name)).collect()
     }
+}
+
+pub fn bytes_of(records: &[NewRecord]) -> usize {
+    records.iter().map(|record| record.key.len() + record.value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// Two groups are equal when their logs are.

@@ -2,6 +2,7 @@
 
 use super::assignment::{contains, listed};
 use super::event::Event;
+use super::group::bytes_of;
 use super::member::{Member, MemberState};
 use super::reconcile::Step;
 use super::regex::compile;
@@ -13,6 +14,24 @@ use std::sync::Arc;
 impl ConsumerGroup {
     /// One heartbeat that has passed [`ConsumerHeartbeat::validate`]. After an error nothing has changed.
     pub fn heartbeat(
+        &mut self,
+        said: &ConsumerHeartbeat,
+        context: &Context<'_>,
+        records: &mut Vec<NewRecord>,
+    ) -> Result<ConsumerHeartbeatReply, ConsumerGroupError> {
+        let from = records.len();
+        self.begin_input();
+        let reply = self.hear(said, context, records)?;
+        if bytes_of(&records[from..]) > context.records_bytes_max {
+            // An append that fails takes the whole machine down, and with it the groups that are well.
+            records.truncate(from);
+            self.undo();
+            return Err(ConsumerGroupError::TooLarge(context.records_bytes_max));
+        }
+        Ok(reply)
+    }
+
+    fn hear(
         &mut self,
         said: &ConsumerHeartbeat,
         context: &Context<'_>,

@@ -43,6 +43,7 @@ pub use assignor::Assignor;
 pub use describe::{DescribedAssignment, DescribedConsumerGroup, DescribedConsumerMember};
 pub use error::ConsumerGroupError;
 pub use event::Replayed;
+pub(crate) use group::bytes_of;
 pub use group::{ConsumerGroup, GroupState};
 pub use member::{Classic, Member, MemberState, Profile};
 pub use offsets::CommitCheck;

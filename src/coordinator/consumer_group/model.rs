@@ -3,7 +3,7 @@
 
 use super::assignment::{contains, partitions, target_count};
 use super::request::LEAVE_STATIC;
-use super::test_kit::{Bench, beat, join, of_instance, topic_id};
+use super::test_kit::{Bench, beat, bench_context, join, of_instance, topic_id};
 use super::{Assignor, ConsumerHeartbeat, GroupState, Owned, OwnedTopic, Topics};
 use crate::NewRecord;
 use ringlane_protocol::TopicId;
@@ -180,8 +180,7 @@ impl Model {
         assert_eq!(group.targets, self.bench.group.targets);
         assert_eq!(group.owners, self.bench.group.owners);
         self.bench.group = Bench::replayed(&self.bench.log);
-        let context =
-            super::Context { now_ms: self.bench.now_ms, topics: &self.bench.topics, options: &self.bench.options };
+        let context = bench_context!(self.bench);
         self.bench.group.loaded(&context);
     }
 

@@ -50,4 +50,6 @@ pub struct Context<'a> {
     pub now_ms: i64,
     pub topics: &'a dyn Topics,
     pub options: &'a ConsumerGroupOptions,
+    /// Keys and values of one batch: what the internal topic takes.
+    pub records_bytes_max: usize,
 }

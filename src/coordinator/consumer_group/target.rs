@@ -2,6 +2,7 @@
 
 use super::assignor::{self, Spec, Subscriber};
 use super::event::Event;
+use super::group::bytes_of;
 use super::{ConsumerGroup, Context, Target};
 use crate::NewRecord;
 use ringlane_protocol::TopicId;
@@ -47,8 +48,14 @@ impl ConsumerGroup {
             .filter(|(id, target)| self.targets.get(*id) != Some(target))
             .map(|(id, target)| (id.clone(), target))
             .collect();
+        let mut written_bytes = 0;
         for (id, target) in changed {
+            if written_bytes > context.records_bytes_max / 4 {
+                // Too many for one batch. The next heartbeat goes on: who has its new target keeps it, and the epoch comes with the last.
+                return;
+            }
             self.change(Event::Target(id, target), records);
+            written_bytes += records.last().map_or(0, |record| bytes_of(std::slice::from_ref(record)));
         }
         self.change(Event::TargetEpoch { epoch: self.epoch, timestamp: context.now_ms }, records);
     }

@@ -1,9 +1,10 @@
 //! A group with its topics, clock and log. After every input the log is replayed, and must give the same group.
 
+use super::group::bytes_of;
 use super::request::{LEAVE, LEAVE_STATIC, NOT_SENT};
 use super::{
-    ConsumerGroup, ConsumerGroupError, ConsumerGroupOptions, ConsumerHeartbeat, ConsumerHeartbeatReply, Context,
-    OwnedTopic, Replayed, Topic, TopicTable, Topics,
+    ConsumerGroup, ConsumerGroupError, ConsumerGroupOptions, ConsumerHeartbeat, ConsumerHeartbeatReply, OwnedTopic,
+    Replayed, Topic, TopicTable, Topics,
 };
 use crate::NewRecord;
 use ringlane_protocol::TopicId;
@@ -46,11 +47,25 @@ pub fn of_instance(instance: &str, heartbeat: ConsumerHeartbeat) -> ConsumerHear
     ConsumerHeartbeat { instance_id: Some(instance.into()), ..heartbeat }
 }
 
+/// A macro, because the group is changed meanwhile.
+macro_rules! bench_context {
+    ($bench:expr) => {
+        crate::consumer_group::Context {
+            now_ms: $bench.now_ms,
+            topics: &$bench.topics,
+            options: &$bench.options,
+            records_bytes_max: $bench.records_bytes_max,
+        }
+    };
+}
+pub(crate) use bench_context;
+
 pub struct Bench {
     pub group: ConsumerGroup,
     pub topics: TopicTable,
     pub options: ConsumerGroupOptions,
     pub now_ms: i64,
+    pub records_bytes_max: usize,
     pub log: Vec<NewRecord>,
     /// What the log gives, as far as it has been replayed.
     shadow: ConsumerGroup,
@@ -65,6 +80,7 @@ impl Bench {
             topics: TopicTable::default(),
             options: ConsumerGroupOptions { assignment_interval_ms: 0, ..ConsumerGroupOptions::default() },
             now_ms: 1_000_000,
+            records_bytes_max: 1_000_000,
             log: Vec::new(),
             shadow: ConsumerGroup::new("g"),
             shadow_records: 0,
@@ -80,9 +96,10 @@ impl Bench {
     pub fn hear(&mut self, said: &ConsumerHeartbeat) -> Result<ConsumerHeartbeatReply, ConsumerGroupError> {
         said.validate(&self.options)?;
         let from = self.log.len();
-        let context = Context { now_ms: self.now_ms, topics: &self.topics, options: &self.options };
+        let context = bench_context!(self);
         let reply = self.group.heartbeat(said, &context, &mut self.log);
         assert!(reply.is_ok() || self.log.len() == from, "a refused request has changed the group");
+        assert!(bytes_of(&self.log[from..]) <= self.records_bytes_max, "more than a batch takes");
         self.check_replay();
         reply
     }
@@ -117,7 +134,7 @@ impl Bench {
 
     pub fn sleep(&mut self, ms: i64) {
         self.now_ms += ms;
-        let context = Context { now_ms: self.now_ms, topics: &self.topics, options: &self.options };
+        let context = bench_context!(self);
         self.group.on_time(&context, &mut self.log);
         self.check_replay();
     }

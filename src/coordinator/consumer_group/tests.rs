@@ -1,8 +1,8 @@
 //! The protocol, one story each.
 
 use super::model::compacted;
-use super::test_kit::{Bench, beat, join, nothing, of_instance, on, owning};
-use super::{Classic, ConsumerGroupOptions, ConsumerHeartbeat, Context, GroupState, MemberState, Profile};
+use super::test_kit::{Bench, beat, bench_context, join, nothing, of_instance, on, owning};
+use super::{Classic, ConsumerGroupOptions, ConsumerHeartbeat, GroupState, MemberState, Profile};
 use ringlane_protocol::ErrorCode;
 
 /// Two members of one group on one topic of four partitions, both settled: `a` has 0 and 1, `b` 2 and 3.
@@ -168,7 +168,7 @@ fn members_may_want_different_things() {
     let mut bench = Bench::new(&[("orders", 2), ("bills", 2)]);
     bench.hear(&ConsumerHeartbeat { assignor: Some("range".into()), ..join("a", &["orders"]) }).unwrap();
     assert_eq!(bench.assigned(&join("b", &["bills"])), on("bills", &[0, 1]));
-    let context = Context { now_ms: bench.now_ms, topics: &bench.topics, options: &bench.options };
+    let context = bench_context!(bench);
     let described = bench.group.describe(&context);
     assert_eq!(&*described.assignor, "range");
     assert_eq!(described.members[0].assignment[0].2, [0, 1]);
@@ -222,7 +222,7 @@ fn a_group_goes_on_after_a_restart() {
     bench.hear(&beat("b", epoch)).unwrap();
     let was = bench.group.epoch();
     bench.group = Bench::replayed(&compacted(&bench.log));
-    let context = Context { now_ms: bench.now_ms, topics: &bench.topics, options: &bench.options };
+    let context = bench_context!(bench);
     bench.group.loaded(&context);
     bench.sleep(44_000);
     bench.hear(&beat("a", epoch)).unwrap();
@@ -256,4 +256,51 @@ fn a_profile_goes_through_its_record_unchanged() {
     let record = event.encode("g");
     let key = ringlane_protocol::internal::consumer_group::ConsumerGroupKey::decode(&record.key).unwrap().unwrap();
     assert_eq!(super::event::Event::decode(key, record.value.as_deref()), Ok(event));
+}
+
+/// A group whose change does not fit a batch would stop the machine, and every group of its partition with it.
+#[test]
+fn a_change_that_the_log_cannot_take_is_taken_back() {
+    let mut bench = Bench::new(&[("orders", 4)]);
+    let epoch = bench.epoch_of(&join("a", &["orders"]));
+    bench.hear(&of_instance("i", join("s", &["orders"]))).unwrap();
+    bench.leave_for_a_while("i", "s");
+    bench.records_bytes_max = 200;
+    let long = "x".repeat(200);
+    assert_eq!(bench.refused(&join("b", &["orders", &long])), -1);
+    assert_eq!(bench.refused(&of_instance("i", join("s2", &["orders", &long]))), -1);
+    assert_eq!(bench.refused(&ConsumerHeartbeat { regex: Some(long), ..beat("a", epoch) }), -1);
+    bench.records_bytes_max = 1_000_000;
+    let back = bench.hear(&of_instance("i", join("s2", &["orders"]))).unwrap();
+    assert_eq!(back.assignment.unwrap(), [], "a has all still");
+}
+
+/// Nor may many members at once: their targets come in several batches, and so do their ends.
+#[test]
+fn large_groups_are_written_in_parts() {
+    let mut bench = Bench::new(&[("orders", 60)]);
+    bench.options.assignment_interval_ms = 1_000;
+    bench.records_bytes_max = 1_500;
+    for number in 0..60 {
+        bench.hear(&join(&format!("member-{number:02}"), &["orders"])).unwrap();
+    }
+    bench.sleep(1_000);
+    for _ in 0..60 {
+        for number in 0..60 {
+            let name = format!("member-{number:02}");
+            let current = &bench.group.members()[name.as_str()].current;
+            let owned: Vec<i32> = current.assigned.values().flat_map(|partitions| partitions.keys().copied()).collect();
+            let said = owning(&name, current.epoch, &[("orders", &owned)]);
+            bench.hear(&said).unwrap();
+        }
+        bench.sleep(100);
+    }
+    assert_eq!(bench.group.state(), GroupState::Stable);
+    let has = |member: &super::Member| super::assignment::partitions(&member.current.assigned).count();
+    assert!(bench.group.members().values().all(|member| has(member) == 1), "one partition each");
+    bench.sleep(46_000);
+    for _ in 0..60 {
+        bench.sleep(1);
+    }
+    assert!(bench.group.is_empty());
 }

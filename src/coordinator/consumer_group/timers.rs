@@ -7,6 +7,10 @@ use crate::NewRecord;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Records that delete a member, and what each has besides two ids.
+const TOMBSTONES: usize = 3;
+const TOMBSTONE_BYTES: usize = 6;
+
 /// Deadlines by member, and the earliest that any of them can be. A heartbeat only puts its member's off, so the earliest is found again when
 /// it comes due: once a session, not once a heartbeat.
 #[derive(Debug, Default)]
@@ -66,9 +70,14 @@ impl ConsumerGroup {
         if self.soft.timers.earliest_ms.is_none_or(|earliest_ms| earliest_ms > context.now_ms) {
             return;
         }
+        self.begin_input();
         let over = |ms: i64| ms <= context.now_ms;
         let mut late: Vec<Arc<str>> = Vec::new();
+        let mut tombstone_bytes = 0;
         for (id, timers) in &mut self.soft.timers.members {
+            if tombstone_bytes > context.records_bytes_max / 4 {
+                break;
+            }
             let silent = timers.session_ms.is_some_and(over);
             let mut clings = false;
             if let Some((_, epoch)) = timers.rebalance.take_if(|(ms, _)| over(*ms)) {
@@ -76,6 +85,7 @@ impl ConsumerGroup {
                 clings = self.members.get(id).is_some_and(|member| member.current.epoch == epoch);
             }
             if silent || clings {
+                tombstone_bytes += TOMBSTONES * (id.len() + self.id.len() + TOMBSTONE_BYTES);
                 late.push(id.clone());
             }
         }
@@ -83,7 +93,9 @@ impl ConsumerGroup {
         // Names of members that are gone by other ways than this.
         let members = &self.members;
         self.soft.timers.members.retain(|id, _| members.contains_key(id));
-        self.soft.timers.earliest_ms = self.soft.timers.members.values().filter_map(MemberTimers::earliest_ms).min();
+        let earliest_ms = self.soft.timers.members.values().filter_map(MemberTimers::earliest_ms).min();
+        // Those that there was no room for are next, in another batch.
+        self.soft.timers.earliest_ms = earliest_ms.map(|ms| ms.max(context.now_ms + 1));
     }
 
     /// After the replay: nobody could send heartbeats meanwhile.

@@ -12,7 +12,7 @@ use super::request::{
 };
 use super::timers::{Alarm, TimerKey, Timers};
 use super::{Group, Turn};
-use crate::consumer_group::{TopicTable, Topics};
+use crate::consumer_group::{TopicTable, Topics, bytes_of};
 use crate::{Effects, ReplyTo};
 use ringlane_protocol::internal::InternalRecordError;
 use ringlane_protocol::internal::consumer_group::ConsumerGroupKey;
@@ -129,6 +129,10 @@ impl GroupMachine {
             return effects;
         }
         for _ in 0..FIRED_PER_STEP {
+            // What one timer asks for is a quarter of a batch at most.
+            if bytes_of(&effects.records) > self.options.records_bytes_max / 2 {
+                break;
+            }
             let Some(key) = self.timers.pop(now_ms) else { break };
             if key == TimerKey::Expiry {
                 self.expire(now_ms, &mut effects);

@@ -50,7 +50,12 @@ pub(crate) struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     fn context(&self) -> Context<'a> {
-        Context { now_ms: self.now_ms, topics: self.topics, options: &self.options.consumer }
+        Context {
+            now_ms: self.now_ms,
+            topics: self.topics,
+            options: &self.options.consumer,
+            records_bytes_max: self.options.records_bytes_max,
+        }
     }
 
     fn reply(&mut self, to: ReplyTo, reply: GroupReply) {

@@ -98,8 +98,7 @@ impl Wire {
     }
 
     async fn fetch_as(&mut self, member: Option<&str>, member_epoch: i32) -> (ErrorCode, usize) {
-        let group =
-            OffsetFetchRequestGroup { group_id: "readers", member_id: member, member_epoch, ..Default::default() };
+        let group = OffsetFetchRequestGroup { group_id: "readers", member_id: member, member_epoch, topics: None };
         let body = self.call(9, &OffsetFetchRequest { groups: vec![group], ..Default::default() }).await;
         let response = decode::<OffsetFetchResponse>(&body, 9);
         (response.groups[0].error_code, response.groups[0].topics.len())
@@ -192,7 +191,16 @@ fn bad_heartbeats_are_refused_by_their_codes() {
         };
         assert_eq!(client.hear(1, &regex).await.error, ErrorCode::InvalidRegularExpression);
 
-        let body = client.call(3, &ApiVersionsRequest { client_software_name: "test", client_software_version: "1", ..Default::default() }).await;
+        let body = client
+            .call(
+                3,
+                &ApiVersionsRequest {
+                    client_software_name: "test",
+                    client_software_version: "1",
+                    ..Default::default()
+                },
+            )
+            .await;
         let versions = decode::<ApiVersionsResponse>(&body, 3);
         let level = versions.finalized_features.iter().find(|feature| feature.name == "group.version");
         assert_eq!(level.map(|feature| feature.max_version_level), Some(1));
