@@ -25,7 +25,7 @@ pub async fn answer(request: Request) -> Handled {
     if group.trim().is_empty() {
         return Ok(refused(ErrorCode::InvalidRequest, Some("GroupId can't be empty.")));
     }
-    Ok(match request.shard().ask_group(&group, GroupRequest::ConsumerHeartbeat(asked)).await {
+    Ok(match request.shard().ask_group(&group, GroupRequest::ConsumerHeartbeat(Box::new(asked))).await {
         Ok(GroupReply::ConsumerHeartbeat(Ok(reply))) => request.reply(&response(&reply)),
         Ok(GroupReply::ConsumerHeartbeat(Err(error))) => refused(error.code(), Some(&error.to_string())),
         Ok(_) => refused(ErrorCode::UnknownServerError, None),

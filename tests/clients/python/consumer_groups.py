@@ -27,7 +27,7 @@ def main(broker):
         members.pop().close()
         produce(broker, topic, FIRST, MORE)
         expect(sorted(read_all(members, MORE)), numbers(FIRST, MORE), f"{group}: after one has left")
-        expect(states(admin), {group: "STABLE"}, "groups with members")
+        rest(admin, group, members)
         described = admin.describe_consumer_groups([group])[group].result(SECONDS_MAX)
         expect(described.type.name, "CONSUMER", f"{group}: type")
         expect(sorted(len(member.assignment.topic_partitions) for member in described.members), [3, 3], f"{group}: as described")
@@ -72,6 +72,16 @@ def settle(members, partitions):
             raise SystemExit(f"after {SECONDS_MAX} s the members have {[member.consumer.assignment() for member in members]}")
         for member in members:
             member.read += member.poll()
+
+
+def rest(admin, group, members):
+    """Until the group says that all members have what they shall have: what one gives up another must have got."""
+    end = time.monotonic() + SECONDS_MAX
+    while states(admin) != {group: "STABLE"}:
+        if time.monotonic() > end:
+            raise SystemExit(f"{group}: {states(admin)} after {SECONDS_MAX} s")
+        for member in members:
+            expect(member.poll(), [], f"{group}: nothing is read twice")
 
 
 def read_by(members):

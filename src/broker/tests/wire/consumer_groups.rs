@@ -154,7 +154,8 @@ fn members_share_a_topic_by_heartbeats() {
         for member in &readers.members {
             assert_eq!(member.assignment, member.target_assignment);
             assert_eq!(member.assignment.topic_partitions[0].topic_name, "t");
-            assert_eq!((member.client_host, member.member_type), ("/127.0.0.1", 1));
+            assert!(member.client_host.starts_with('/'), "{}", member.client_host);
+            assert_eq!(member.member_type, 1);
         }
         assert_eq!(nobody.error_code, ErrorCode::GroupIdNotFound);
 

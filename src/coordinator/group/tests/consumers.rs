@@ -51,7 +51,7 @@ impl Kit {
             owned: joins.then(Vec::new),
             ..ConsumerHeartbeat::default()
         };
-        match self.ask(GroupRequest::ConsumerHeartbeat(said)) {
+        match self.ask(GroupRequest::ConsumerHeartbeat(Box::new(said))) {
             GroupReply::ConsumerHeartbeat(reply) => reply.map_err(|error| error.code()),
             other => panic!("{other:?}"),
         }
