@@ -5,6 +5,7 @@ mod apis;
 mod bad_input;
 mod bad_records;
 mod compaction;
+mod consumer_groups;
 mod fetches;
 mod groups;
 mod kit;
