@@ -142,7 +142,10 @@ fn hold(segment: &mut Segment, file: File, index: &SegmentIndex) {
 /// The segments are sealed again, as they were before [`hold`].
 fn release(state: &mut LogState, old_bases: &[i64]) {
     let held = state.segments.iter_mut().filter(|segment| old_bases.contains(&segment.base_offset));
-    held.for_each(|segment| (segment.file, segment.index, segment.is_sealed) = (None, None, true));
+    for segment in held {
+        (segment.file, segment.index, segment.is_sealed) = (None, None, true);
+        segment.aborted.seal();
+    }
 }
 
 async fn rename_all(folder: &Path, old_bases: &[i64], new_base: i64) -> Result<(), Stopped> {
