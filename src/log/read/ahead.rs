@@ -24,8 +24,8 @@ use std::time::Duration;
 const AHEAD_QUARTERS: usize = 3;
 const _: () = assert!(AHEAD_QUARTERS < 4);
 /// While producers are at work, a read counts for so many in flight: the device serves in order, and a journal's write, which acks wait for,
-/// should find one read before it and not four. Without producers the device is the readers' alone.
-const WEIGHT_BESIDE_WRITES: usize = 4;
+/// should find one read before it and not eight. Without producers the device is the readers' alone.
+const WEIGHT_BESIDE_WRITES: usize = 8;
 /// Producers are at work for so long after an append.
 const WRITES_LAST: Duration = Duration::from_millis(20);
 
