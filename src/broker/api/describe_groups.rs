@@ -35,9 +35,6 @@ pub async fn answer(request: Request) -> Handled {
 }
 
 async fn describe(request: &Request, group: String) -> Found {
-    if group.is_empty() {
-        return Found { group, result: Err(ErrorCode::InvalidGroupId), message: None };
-    }
     let asked = GroupRequest::Describe(vec![group.clone()]);
     let mut result = match request.shard().ask_group(&group, asked).await {
         Ok(GroupReply::Describe(mut groups)) => groups.pop().ok_or(ErrorCode::UnknownServerError),
