@@ -5,7 +5,7 @@
 //! flight, of 1 MiB: that is the cleaner's whole I/O budget, and `log.cleaner.io.max.bytes.per.second` bounds it further.
 //!
 //! ```text
-//! scheduler ─▶ plan: which log, which range ─▶ clean: map the newest offset of each key in the dirty part   (source, filter, key_map)
+//! scheduler ─▶ plan: which log, which range ─▶ clean: map the newest offset of each key in the dirty part   (source, sift, filter, key_map)
 //!                                                 │
 //!                                                 └─▶ for each group of neighbours: write what stays into BASE.log.cleaned (sink)
 //!                                                        └─▶ exchange: .cleaned ─▶ .swap ─▶ the log, old files ─▶ .deleted ─▶ gone
@@ -18,15 +18,18 @@ mod exchange;
 mod filter;
 mod key_map;
 mod options;
+mod pauses;
 mod plan;
 mod scheduler;
 mod settle;
+mod sift;
 mod sink;
 mod source;
 #[cfg(test)]
 mod test_kit;
 mod throttle;
 mod transactions;
+mod transactions_walk;
 
 pub(crate) use checkpoint::FILE_NAME as CHECKPOINT_FILE;
 pub(crate) use checkpoint::lower as lower_checkpoint;
@@ -34,7 +37,6 @@ pub use filter::LastOfProducer;
 pub use options::{CleanerOptions, CompactionOptions};
 pub use scheduler::{Compaction, CompactionSource, ProducerFacts, run};
 pub(crate) use settle::settle;
-pub use transactions::AbortedTransaction;
 
 use crate::ReadError;
 use std::io;
@@ -47,6 +49,9 @@ pub(crate) enum CleanError {
     Io { path: PathBuf, doing: &'static str, source: io::Error },
     #[error("{path}: bad batch at byte {position}: {found}. Restore the file from a copy or another replica", path = path.display())]
     Corrupt { path: PathBuf, position: u64, found: String },
+    /// Nothing can be cleaned before the transaction that begins here has ended.
+    #[error("the transaction that begins at offset {0} has not ended")]
+    Undecided(i64),
     /// The log was truncated, closed or deleted meanwhile: plan again.
     #[error("the log changed below the cleaner")]
     Moved,

@@ -5,6 +5,7 @@ mod apis;
 mod bad_input;
 mod bad_records;
 mod consumer_groups;
+mod compaction;
 mod fetches;
 mod groups;
 mod kit;

@@ -12,12 +12,14 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-struct Everything(Vec<Log>);
+/// Every log is compacted.
+pub struct Everything(pub Vec<Log>);
 
 impl CompactionSource for Everything {
     fn compaction(&self, log: LogKey) -> Option<Compaction> {
         let log = self.0.iter().find(|known| known.key() == log)?;
-        Some(Compaction { options: CompactionOptions::default(), last_stable_offset: log.stable_offset() })
+        let stable = log.stable_offset();
+        Some(Compaction { options: CompactionOptions::default(), last_stable_offset: stable, high_watermark: stable })
     }
 
     fn producers(&self, _: LogKey) -> ProducerFacts {
