@@ -14,6 +14,7 @@
 //! the steps find the old segments' files and indexes in memory.
 
 use super::CleanError;
+use crate::aborted;
 use crate::index::SegmentIndex;
 use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
@@ -72,7 +73,8 @@ pub(super) async fn exchange(
 ) -> Result<(), CleanError> {
     let mut held = Vec::with_capacity(old_bases.len());
     for base_offset in &old_bases {
-        held.push(handles::handle(log, *base_offset).await?);
+        let aborted = aborted::of_segment(log, *base_offset, generation.get()).await?;
+        held.push((handles::handle(log, *base_offset).await?, aborted));
     }
     let (done, outcome) = oneshot();
     {
@@ -81,11 +83,12 @@ pub(super) async fn exchange(
         if !super::clean::may_clean(&state) || state.generation != generation.get() {
             return Err(CleanError::Moved);
         }
-        for (base_offset, handle) in old_bases.iter().zip(held) {
+        for (base_offset, (handle, aborted)) in old_bases.iter().zip(held) {
             let Some(segment) = state.segments.iter_mut().find(|segment| segment.base_offset == *base_offset) else {
                 return Err(CleanError::Moved);
             };
             hold(segment, handle.file, &handle.index);
+            segment.aborted.hold(aborted);
         }
     }
     let folder = log.folder.clone();
@@ -94,7 +97,10 @@ pub(super) async fn exchange(
         let exchanged = rename_all(&inner.folder, &old_bases, new.base_offset).await;
         match &exchanged {
             Ok(()) => {
-                inner.state.borrow_mut().replace_segments(&old_bases, new);
+                let mut state = inner.state.borrow_mut();
+                state.snapshots.offsets.retain(|offset| *offset == new.base_offset || !old_bases.contains(offset));
+                state.replace_segments(&old_bases, new);
+                drop(state);
                 inner.shard.handles.borrow_mut().forget(inner.key);
                 spawn("log-unlink", unlink_later(inner.folder.clone(), old_bases, file_delete_delay_ms)).detach();
             }

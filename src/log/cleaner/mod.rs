@@ -10,6 +10,7 @@
 //!                                                 └─▶ for each group of neighbours: write what stays into BASE.log.cleaned (sink)
 //!                                                        └─▶ exchange: .cleaned ─▶ .swap ─▶ the log, old files ─▶ .deleted ─▶ gone
 //! ```
+//! The records of aborted transactions go; which these are the segments' own indexes say (`aborted`).
 //! What a crash leaves of an exchange, `settle` finishes or undoes at the next start, before recovery looks at the folder.
 
 mod checkpoint;

@@ -20,6 +20,7 @@ pub mod kind;
 pub mod repair;
 mod report;
 mod small_files;
+mod transactions;
 pub mod verify;
 mod walk;
 

@@ -4,9 +4,12 @@ use super::{Action, Lost, Remedy, RepairPlan};
 use crate::files;
 use crate::index::{IndexedBatch, SegmentIndex};
 use crate::offline::kind::{FileKind, SAVED_SUFFIX, offset_in_name};
+use crate::offline::transactions::Transactions;
 use crate::offline::walk::{Damage, Step, StoredBatch, Walk};
 use crate::offline::{OfflineError, adjust, failed, journals};
+use ringlane_protocol::storage::txn_index;
 use ringlane_runtime::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// `index.interval.bytes` of indexes that are made anew: Kafka's default.
@@ -31,9 +34,10 @@ struct Surveyed {
 pub async fn plan(folder: &Path, remedy: Remedy) -> Result<RepairPlan, OfflineError> {
     let entries = fs::read_dir(folder).await.map_err(failed(folder, "listing the folder"))?;
     let mut segments: Vec<Surveyed> = Vec::new();
+    let mut transactions = Transactions::default();
     for path in entries.iter().filter(|path| files::segment_base(path).is_some()) {
         let expected = segments.last().map(|segment| segment.end_offset);
-        segments.push(survey(path, expected, remedy == Remedy::DropDamaged).await?);
+        segments.push(survey(path, expected, remedy == Remedy::DropDamaged, &mut transactions).await?);
     }
     let end = segments.last().map_or(0, |segment| segment.end_offset);
     let mut plan =
@@ -41,7 +45,10 @@ pub async fn plan(folder: &Path, remedy: Remedy) -> Result<RepairPlan, OfflineEr
     match remedy {
         Remedy::TruncateAtDamage => truncate(&mut plan, &segments, &entries).await?,
         Remedy::DropDamaged => drop_damaged(&mut plan, &segments, &entries).await?,
-        Remedy::Indexes => indexes(&mut plan, &segments, &entries).await?,
+        Remedy::Indexes => {
+            indexes(&mut plan, &segments, &entries).await?;
+            transaction_indexes(&mut plan, &segments, &transactions).await?;
+        }
     }
     if remedy != Remedy::Indexes && !plan.actions.is_empty() {
         let first = journals::let_go(folder, |path| saved(path, &entries)).await?;
@@ -50,7 +57,12 @@ pub async fn plan(folder: &Path, remedy: Remedy) -> Result<RepairPlan, OfflineEr
     Ok(plan)
 }
 
-async fn survey(path: &Path, expected: Option<i64>, damage_goes: bool) -> Result<Surveyed, OfflineError> {
+async fn survey(
+    path: &Path,
+    expected: Option<i64>,
+    damage_goes: bool,
+    transactions: &mut Transactions,
+) -> Result<Surveyed, OfflineError> {
     let mut walk = Walk::open(path, expected).await?;
     let base_offset = walk.base_offset();
     let (mut damages, mut index) = (Vec::new(), SegmentIndex::default());
@@ -67,12 +79,14 @@ async fn survey(path: &Path, expected: Option<i64>, damage_goes: bool) -> Result
                     behind.good_bytes += batch.header.size() as u64;
                 }
                 push(&mut index, &batch, base_offset, gone);
+                transactions.batch(&walk, &batch).await?;
             }
             Step::Damage(damage) => {
                 if damage_goes {
                     gone += damage.end - damage.position;
                 }
                 damages.push(damage);
+                transactions.skip();
             }
             Step::Unwritten { .. } => {}
         }
@@ -166,6 +180,30 @@ async fn indexes(plan: &mut RepairPlan, segments: &[Surveyed], entries: &[PathBu
             if wanted && fs::read(path).await.ok().as_ref() != Some(content) {
                 plan.actions.push(action);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Of a log without damage: where batches are missing, nobody can tell what they would say.
+async fn transaction_indexes(
+    plan: &mut RepairPlan,
+    segments: &[Surveyed],
+    transactions: &Transactions,
+) -> Result<(), OfflineError> {
+    for segment in segments {
+        let path = files::transaction_index_path(&plan.folder, segment.base_offset);
+        let content = match fs::read(&path).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(read.map_err(failed(&path, "reading"))?),
+        };
+        let Some(aborted) = transactions.aborted_in(segment.base_offset) else { continue };
+        let is_right = txn_index::decode(content.as_deref().unwrap_or_default())
+            .is_ok_and(|index| transactions.mismatch(segment.base_offset, &index).is_none());
+        match aborted {
+            _ if is_right => {}
+            [] => plan.actions.push(Action::Remove { path }),
+            aborted => plan.actions.push(Action::Write { path, content: txn_index::encode(aborted) }),
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 //!
 //! `RINGLANE_LOG_SEEDS` sets how many seeds run (40), `RINGLANE_LOG_SEED` runs one.
 
+mod aborted;
 mod damage;
 mod faults;
 mod leftovers;
