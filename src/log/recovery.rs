@@ -14,7 +14,7 @@ use crate::index::SegmentIndex;
 use crate::journal::scan::FoundEntry;
 use crate::segment::Segment;
 use crate::state::{LogState, WRITE_SPAN_BYTES};
-use crate::{LogOptions, OpenError, files, scan};
+use crate::{LogOptions, OpenError, files, rewrite, scan};
 use ringlane_protocol::records::BatchHeader;
 use ringlane_runtime::{BLOCK_BYTES, File, FileMode, fs};
 use scan::{Bad, Scanner};
@@ -320,8 +320,10 @@ impl<'a> Recovery<'a> {
                 self.cut_bytes += file_bytes - scanned.bytes;
             }
         }
-        // Also without a bad batch: a write of the process before may still have been on its way to the device.
-        if file_bytes != scanned.bytes || (is_last && !self.known.stopped_clean) {
+        if !self.known.stopped_clean {
+            // Also without a bad batch: a write of the process before may still have been on its way to the device.
+            rewrite::rewrite(&file, from, scanned.bytes).await.map_err(io_error(&path, "making it durable"))?;
+        } else if file_bytes != scanned.bytes {
             file.set_len(scanned.bytes).await.map_err(io_error(&path, "cutting the file to its good part"))?;
             file.sync().await.map_err(io_error(&path, "syncing"))?;
         }

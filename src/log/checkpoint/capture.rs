@@ -5,6 +5,7 @@ use crate::StableMode;
 use crate::files;
 use crate::log::LogInner;
 use crate::shard::Shard;
+use crate::state::LogState;
 use ringlane_runtime::fs;
 use std::rc::Rc;
 
@@ -72,9 +73,17 @@ fn unchanged(log: &LogInner, written_mode: bool) -> Option<Record> {
 }
 
 impl Captured {
+    /// Every segment in front of the record's has its true size, durably. A start takes their sizes from the files: with a record that came
+    /// before the cut to that size, it would read zeros as batches.
+    pub fn older_are_sealed(&self, state: &LogState) -> bool {
+        let mut older = state.segments.iter().take_while(|segment| segment.base_offset < self.record.segment_base);
+        older.all(|segment| segment.is_sealed)
+    }
+
     /// Whether the record is ahead of what is durable.
     pub fn is_behind(&self) -> bool {
-        self.log.state.borrow().synced_offset < self.record.end_offset || self.index.is_some()
+        let state = self.log.state.borrow();
+        state.synced_offset < self.record.end_offset || !self.older_are_sealed(&state) || self.index.is_some()
     }
 
     pub fn still_holds(&self) -> bool {

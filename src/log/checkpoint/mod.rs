@@ -204,6 +204,7 @@ async fn make_durable(captured: Captured) -> Option<Captured> {
     {
         log.fail(failed);
     }
+    log.until(|state| captured.older_are_sealed(state) || state.failed.is_some()).await;
     captured.persist_index().await.filter(Captured::still_holds)
 }
 
