@@ -4,6 +4,7 @@ Values follow from their producer's name and number (`value_of`), so that neithe
 """
 import collections
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -174,9 +175,23 @@ def run(*command):
     return done.stdout.strip()
 
 
+def unmount(path):
+    """The kernel closes the files of a killed process by and by when io_uring has them."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return run("umount", path)
+        except RuntimeError as error:
+            if "busy" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def need_root():
     if os.geteuid() != 0:
         skip_without("mounting a disk of its own needs root")
     for needed in ("/dev/loop-control", "/dev/fuse"):
         if not os.path.exists(needed):
             skip_without(f"this machine has no {needed}")
+    if not shutil.which("mkfs.ext4"):
+        skip_without("there is no mkfs.ext4 (Debian: e2fsprogs)")
