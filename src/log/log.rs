@@ -98,8 +98,8 @@ impl Log {
                 inner.volume.guard.check(&inner.volume.path).map_err(AppendError::Full)?;
             }
             let bytes_max = inner.volume.journal.entry_bytes_max();
-            let entry =
-                state.takes_journal(batch_bytes, bytes_max).then(|| inner.entry(&state, state.end_offset, &batch));
+            let takes_journal = state.takes_journal(batch_bytes, bytes_max, inner.shard.options.direct_bytes);
+            let entry = takes_journal.then(|| inner.entry(&state, state.end_offset, &batch));
             (state.append(batch), entry)
         };
         inner.shard.appended(inner.key, sequence, batch_bytes);
