@@ -23,7 +23,7 @@ use ringlane_runtime::{Budget, Event, Task, fs, shard, sleep, spawn};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -209,9 +209,8 @@ impl ShardLogs {
             let gone = self.shard.options.recovered.shards(&volume.path).iter();
             let own = shard().0;
             for other in gone.filter(|other| usize::from(**other) >= shards && **other % shards as u16 == own) {
-                let folder = volume.path.join(journal::FOLDER).join(other.to_string());
-                if let Err(error) = fs::remove_dir_all(&folder).await {
-                    tracing::warn!(%error, folder = %folder.display(), "old journal not removed");
+                if let Err(error) = remove_journal(&volume.path.join(journal::FOLDER), *other).await {
+                    tracing::warn!(%error, directory = %volume.path.display(), other, "old journal not removed");
                 }
             }
         }
@@ -303,6 +302,18 @@ impl ShardLogs {
     pub async fn close(&self) -> Result<(), OpenError> {
         close::close(&self.shard).await
     }
+}
+
+/// Takes the journal of a shard that there is no more out of sight in one step, then away: after a power cut in between its files may be
+/// there without their checkpoint, and a start refuses those.
+async fn remove_journal(journals: &Path, shard: u16) -> io::Result<()> {
+    let gone = journals.join(format!("{shard}{}", files::DELETED_SUFFIX));
+    if fs::exists(&gone).await? {
+        fs::remove_dir_all(&gone).await?;
+    }
+    fs::rename(&journals.join(shard.to_string()), &gone).await?;
+    fs::sync_dir(journals).await?;
+    fs::remove_dir_all(&gone).await
 }
 
 /// The first checkpoint of this process in the volume, then its journal.
