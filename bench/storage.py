@@ -38,6 +38,8 @@ JOURNAL_BYTES = 64 << 20
 HEADS_BYTES = 256
 PACE_SECONDS = 0.002
 IDLE_SECONDS = 5
+# In all producers together, so that fewer producers are not given less to batch.
+QUEUED_RECORDS = 500_000
 
 
 class Broker:
@@ -240,7 +242,8 @@ class Bench:
     def keyed(self, producers, partitions):
         with Broker(self.args, self.args.data) as broker:
             broker.create("keyed", partitions, flush_messages=1)
-            return broker.load("keyed", partitions, "-s", 100, "-j", producers, "-k", "-X", "queue.buffering.max.messages=10000")["rec_s"]
+            return broker.load("keyed", partitions, "-s", 100, "-j", producers, "-k",
+                               "-X", f"queue.buffering.max.messages={QUEUED_RECORDS // producers}")["rec_s"]
 
     def producers(self):
         self.alternate("keyed records of 100 bytes, 100 partitions", "records/s", ">= 0.9",
