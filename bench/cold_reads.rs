@@ -1,8 +1,10 @@
-//! What a consumer that is far behind gets, and what it costs the others: fetches from disk against bare direct reads of the same files, and
-//! a producer and a tail consumer with and without such consumers beside them. One shard, one core, no sockets.
+//! What a consumer that is far behind gets, and what it costs the others: fetches from disk against bare direct reads of the same files,
+//! and a producer and a tail consumer with and without such consumers beside them. One shard, one core, no sockets.
 //!
-//! `cargo bench -p ringlane-bench --bench cold_reads [-- DIR [GIB [SECONDS [BATCH_BYTES [MIB_IN_FLIGHT [FIRST_READ_KIB]]]]]]`. GIB is written first, in eight partitions; each
-//! measurement is repeated, the rows are medians. CPU is the whole process's, kernel helpers on its behalf included.
+//! `cargo bench -p ringlane-bench --bench cold_reads [-- DIR [GIB [SECONDS [BATCH_BYTES [MIB_IN_FLIGHT [FIRST_READ_KIB]]]]]]`
+//!
+//! GIB is written first, in eight partitions; each measurement is repeated, the rows are medians. CPU is the whole process's, kernel
+//! helpers on its behalf included.
 
 use bytes::Bytes;
 use ringlane_log::{LogOptions, ShardLogs, ShardLogsOptions, VolumeOptions};

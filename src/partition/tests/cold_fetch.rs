@@ -209,7 +209,7 @@ fn random_fetches_keep_their_limits() {
                     next = batch.header.next_offset();
                 }
                 for slice in result.clone().joined().slices {
-                    assert!(batches(&slice).all(|batch| batch.is_ok()), "whole batches in each slice");
+                    assert!(batches(&slice).all(|batch| batch.is_ok()), "{what}: half a batch in a slice");
                 }
                 let is_empty = *partition == PARTITIONS - 1;
                 let fits = result.bytes <= left.min(*partition_max);
