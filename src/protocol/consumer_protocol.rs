@@ -179,13 +179,8 @@ mod tests {
     #[test]
     fn subscriptions_are_those_of_java() {
         let newest = "000300000002000161000162ffffffff0000000200016100000001000000070001620000000200000000000000010000000500027231";
-        let all = Subscription {
-            topics: vec!["a", "b"],
-            user_data: None,
-            owned: owned(),
-            generation: 5,
-            rack: Some("r1"),
-        };
+        let all =
+            Subscription { topics: vec!["a", "b"], user_data: None, owned: owned(), generation: 5, rack: Some("r1") };
         assert_eq!(all.encode(), bytes_of(newest));
         for (hex, read) in [
             (newest, all.clone()),
@@ -197,10 +192,7 @@ mod tests {
                 "000100000002000161000162ffffffff000000020001610000000100000007000162000000020000000000000001",
                 Subscription { rack: None, generation: -1, ..all.clone() },
             ),
-            (
-                "000000000002000161000162ffffffff",
-                Subscription { topics: vec!["a", "b"], ..Subscription::default() },
-            ),
+            ("000000000002000161000162ffffffff", Subscription { topics: vec!["a", "b"], ..Subscription::default() }),
             (
                 "00030000000100016100000002010200000000ffffffffffff",
                 Subscription { topics: vec!["a"], user_data: Some(&[1, 2]), ..Subscription::default() },

@@ -5,6 +5,8 @@
 //! `target/clients`, the first time a test asks for them.
 
 mod commands;
+#[cfg(feature = "groups")]
+mod groups;
 mod logs;
 mod support;
 
