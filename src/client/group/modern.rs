@@ -73,8 +73,8 @@ pub(super) struct Modern {
     /// `target` is not, or not all, what the member has.
     is_reconciling: bool,
     resolve_at: Instant,
-    /// What the coordinator may count as this member's: grows and shrinks only when the application has followed.
-    owned: BTreeMap<TopicId, Vec<i32>>,
+    /// What the coordinator was told last that the member has.
+    told: BTreeMap<TopicId, Vec<i32>>,
     /// What goes into the next heartbeat beside the epoch.
     tells_all: bool,
     tells_subscription: bool,
@@ -96,7 +96,7 @@ impl Modern {
             target: BTreeMap::new(),
             is_reconciling: false,
             resolve_at: Instant::default(),
-            owned: BTreeMap::new(),
+            told: BTreeMap::new(),
             tells_all: true,
             tells_subscription: false,
             tells_owned: false,
@@ -130,7 +130,7 @@ impl Modern {
 
     fn forget(&mut self) {
         self.target.clear();
-        self.owned.clear();
+        self.told.clear();
         (self.epoch, self.is_reconciling) = (JOIN, false);
         (self.tells_all, self.tells_owned) = (true, false);
     }
@@ -153,13 +153,11 @@ impl Modern {
             let is_revoking = ownership.become_holder_of(self.known_target());
             if !is_revoking && ownership.held() == &self.known_target() {
                 self.is_reconciling = !unknown.is_empty();
-                let owned = self.by_id(ownership.held());
-                self.tells_owned |= unknown.is_empty() || owned != self.owned;
-                self.owned = owned;
+                self.tells_owned |= unknown.is_empty() || self.by_id(ownership) != self.told;
             }
         }
         if now >= self.next_heartbeat || self.tells_owned || self.tells_subscription {
-            return Ok(Ask::Heartbeat(self.heartbeat()));
+            return Ok(Ask::Heartbeat(self.heartbeat(ownership)));
         }
         Err(Some(if self.is_reconciling { self.next_heartbeat.min(self.resolve_at) } else { self.next_heartbeat }))
     }
@@ -175,23 +173,28 @@ impl Modern {
         self.target.iter().flat_map(of).collect()
     }
 
-    /// What is told counts as told: an answer that does not come has everything told again.
-    fn heartbeat(&mut self) -> Heartbeat {
+    /// What is told counts as told: an answer that does not come has everything told again. What the application still has to let go of
+    /// is told as the member's: said too early, another would read it too.
+    fn heartbeat(&mut self, ownership: &Ownership) -> Heartbeat {
         let tells_all = std::mem::take(&mut self.tells_all);
         let tells_subscription = std::mem::take(&mut self.tells_subscription) || tells_all;
         let tells_owned = std::mem::take(&mut self.tells_owned) || tells_all;
+        if tells_owned {
+            self.told = self.by_id(ownership);
+        }
         Heartbeat {
             identity: self.identity(),
             is_full: tells_all,
             topics: tells_subscription.then(|| self.topics.iter().cloned().collect()),
             pattern: self.pattern.clone().filter(|_| tells_subscription),
-            owned: tells_owned.then(|| self.owned.clone()),
+            owned: tells_owned.then(|| self.told.clone()),
         }
     }
 
-    fn by_id(&self, held: &BTreeSet<TopicPartition>) -> BTreeMap<TopicId, Vec<i32>> {
+    /// What the member has or the application may still read.
+    fn by_id(&self, ownership: &Ownership) -> BTreeMap<TopicId, Vec<i32>> {
         let mut by_id: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
-        for partition in held {
+        for partition in ownership.may_be_read() {
             if let Some((id, _)) = self.names.iter().find(|(_, name)| **name == partition.topic) {
                 by_id.entry(*id).or_default().push(partition.partition);
             }

@@ -35,6 +35,15 @@ impl Ownership {
         &self.held
     }
 
+    /// What the member has, and what the application has not let go of yet.
+    pub(super) fn may_be_read(&self) -> BTreeSet<&TopicPartition> {
+        let leaving = self.notices.iter().filter_map(|notice| match notice {
+            Notice::Assigned(_) => None,
+            Notice::Revoked(gone) | Notice::Lost(gone) => Some(gone),
+        });
+        leaving.flatten().chain(&self.held).collect()
+    }
+
     /// Makes `target` what the member has. True if the application has to give something up for it.
     pub(super) fn become_holder_of(&mut self, target: BTreeSet<TopicPartition>) -> bool {
         let is_revoking = self.revoke(|partition| !target.contains(partition));

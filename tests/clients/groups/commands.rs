@@ -37,7 +37,15 @@ fn a_group_is_read_described_moved_and_deleted() {
         assert_eq!(consume(&["-e"]), "");
         let described = ringlane(&target, &["group", "describe", group], "");
         let header = [
-            "GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "CONSUMER-ID", "HOST", "CLIENT-ID",
+            "GROUP",
+            "TOPIC",
+            "PARTITION",
+            "CURRENT-OFFSET",
+            "LOG-END-OFFSET",
+            "LAG",
+            "CONSUMER-ID",
+            "HOST",
+            "CLIENT-ID",
         ];
         assert_eq!(words(&described), [&header[..], &[group, topic, "0", "10", "10", "0", "-", "-", "-"]]);
 

@@ -120,7 +120,8 @@ fn partitions_of(topic: &Rc<str>) -> usize {
     if &**topic == "a" { 5 } else { 3 }
 }
 
-fn run(seed: u64, assignor: Assignor) {
+/// Gives how often somebody came or went.
+fn run(seed: u64, assignor: Assignor) -> usize {
     let mut dice = Dice(seed);
     let mut coordinator = Coordinator::default();
     let topics: BTreeSet<Rc<str>> = ["a".into(), "b".into()].into();
@@ -165,10 +166,10 @@ fn run(seed: u64, assignor: Assignor) {
         }
         check_disjoint(seed, tick, &coordinator, &apps);
     }
-    assert!(rebalances > 5, "seed {seed}: too little happened");
     let read: Vec<&TopicPartition> = apps.iter().flat_map(|app| &app.reads).collect();
     assert_eq!(read.len(), 8, "seed {seed} {}: {read:?}", assignor.name());
     assert_eq!(read.iter().collect::<BTreeSet<_>>().len(), 8, "seed {seed}");
+    rebalances
 }
 
 fn unanswered(step: &Step) -> Outcome {
@@ -196,11 +197,9 @@ fn check_disjoint(seed: u64, tick: u64, coordinator: &Coordinator, apps: &[App])
 /// Two members that read one partition process every record twice, and their commits undo each other.
 #[test]
 fn no_partition_has_two_readers_whatever_happens() {
-    for assignor in Assignor::ALL {
-        for seed in 0..60 {
-            run(seed, assignor);
-        }
-    }
+    let all = || Assignor::ALL.into_iter().flat_map(|assignor| (0..30).map(move |seed| (seed, assignor)));
+    let rebalances: usize = all().map(|(seed, assignor)| run(seed, assignor)).sum();
+    assert!(rebalances > 1000, "too little happened: {rebalances}");
 }
 
 /// A group of one: what is asked, in which order, and what the application hears of it.

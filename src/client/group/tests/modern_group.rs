@@ -99,7 +99,8 @@ fn new_app(name: &str) -> App {
     App::new(member)
 }
 
-fn run(seed: u64) {
+/// Gives how often somebody came or went.
+fn run(seed: u64) -> usize {
     let mut dice = Dice(seed);
     let mut coordinator = Coordinator::default();
     let mut apps: Vec<App> = (0..3).map(|i| new_app(&format!("first {i}"))).collect();
@@ -142,15 +143,16 @@ fn run(seed: u64) {
             }
         }
     }
-    assert!(changes > 4, "seed {seed}: too little happened");
     let read: Vec<&TopicPartition> = apps.iter().flat_map(|app| &app.reads).collect();
     assert_eq!(read.len(), PARTITIONS as usize, "seed {seed}: {read:?}");
+    changes
 }
 
 /// The coordinator believes what a heartbeat says: said too early, a partition has two readers; said too late or never, none.
 #[test]
 fn no_partition_has_two_readers_whatever_happens() {
-    (0..200).for_each(run);
+    let changes: usize = (0..100).map(run).sum();
+    assert!(changes > 500, "too little happened: {changes}");
 }
 
 /// A heartbeat that repeats everything costs the coordinator a new target each time; one that leaves out too much loses the subscription.
@@ -175,6 +177,7 @@ fn heartbeats_say_what_changed_and_all_after_a_loss() {
     assert_eq!(of(&ack).owned, Some([(ID, (0..PARTITIONS).collect())].into()));
     assert!(of(&ack).topics.is_none());
     app.member.performed(perform(&mut coordinator, ack.as_ref().unwrap()), at(1));
+    assert_eq!(next(&mut app, at(1)), None, "it only asks where to begin");
     app.poll(at(2));
     assert_eq!(next(&mut app, at(10)), None, "the interval is the coordinator's");
 
