@@ -6,6 +6,7 @@
 use crate::api::ProducerIds;
 use crate::api::fetch::FetchSessions;
 use crate::compaction::CompactedTopics;
+use crate::coordinator::Coordinators;
 use crate::mesh::{CREDITS_PER_LANE, Placement, ShardReply, ShardRequest, serve};
 use crate::net::{Connection, ConnectionCounts, Connections, Refusals};
 use crate::quorum::{Identity, MetaNode, Publication};
@@ -75,6 +76,7 @@ pub struct Shard {
     pub refusals: Refusals,
     pub sessions: RefCell<FetchSessions>,
     pub producer_ids: ProducerIds,
+    pub coordinators: Coordinators,
     /// By shard: see [`PARKED_READS_PER_LANE`].
     parked_reads: Vec<Budget>,
     /// Notified when the shard has stopped.
@@ -126,7 +128,7 @@ impl Shard {
             journal_file_bytes: journal_file_bytes.next_multiple_of(BLOCK_BYTES) as u64,
             journal_files_max: JOURNAL_FILES,
             tail_cache_bytes: broker.tail_bytes_per_shard(),
-            read_bytes_in_flight: broker.read_bytes_per_shard(),
+            read_memory_bytes: broker.read_bytes_per_shard(),
             metrics: metrics.clone(),
             ..ShardLogsOptions::new(opening.volumes, opening.recovered)
         };
@@ -155,6 +157,7 @@ impl Shard {
             refusals: Refusals::default(),
             sessions: RefCell::new(FetchSessions::new(sessions_max, id.0, shards)),
             producer_ids: ProducerIds::default(),
+            coordinators: Coordinators::default(),
             parked_reads: (0..shards).map(|_| Budget::new("parked reads", PARKED_READS_PER_LANE)).collect(),
             stopped: Event::default(),
             next_ticket: Cell::new(0),
@@ -178,6 +181,8 @@ impl Shard {
 
     pub async fn end_recovery(&self) {
         self.logs.end_recovery(shard_count()).await;
+        // From now on coordinators may append to their logs.
+        self.coordinators.follow(self, &self.image());
     }
 
     /// The tasks that run for as long as the shard: they end when these are dropped.
@@ -298,6 +303,11 @@ impl Shard {
                 self.home.remove(at).await;
             }
         }
+        if self.has_begun.get() {
+            self.coordinators.follow(self, &self.image());
+            let deleted: Vec<_> = delta.deleted.values().map(|topic| (topic.id, topic.name.to_string())).collect();
+            self.coordinators.topics_deleted(&deleted);
+        }
         opened
     }
 
@@ -327,6 +337,12 @@ impl Shard {
             let is_ours = placement.home(topic_id, index) == own && partition.replicas.contains(&node);
             is_ours.then_some((TopicPartition { topic_id, partition: index }, partition))
         })
+    }
+
+    /// Partitions of `topic` that this broker leads and whose home this shard is.
+    pub fn led_at_home<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = TopicPartition> + 'a {
+        let node = self.identity.node_id;
+        self.partitions_at_home(topic).filter(move |(_, partition)| partition.leader == node).map(|(at, _)| at)
     }
 
     /// Opens or changes partitions, a few at a time. The first failure is returned when all have been tried.
@@ -383,6 +399,8 @@ impl Shard {
 
     /// Orderly stop: answers leave, everything appended is written.
     pub async fn stop(&self) -> Result<(), String> {
+        // First, because members may wait for minutes.
+        self.coordinators.close();
         self.connections.stop(STOP_GRACE).await;
         self.home.close();
         self.logs.close().await.map_err(|error| error.to_string())

@@ -8,6 +8,7 @@ use crate::handles::Handles;
 use crate::journal::{self, Covered, JournalOptions, kept};
 use crate::log::LogInner;
 use crate::pace::Pace;
+use crate::read::ReadAhead;
 use crate::recovery::{Visitor, io_error};
 use crate::retention::Reason;
 use crate::state::Eviction;
@@ -80,7 +81,7 @@ pub(crate) struct Shard {
     pub write_slots: Budget,
     pub flush_slots: Budget,
     pub sync_slots: Budget,
-    pub read_budget: Budget,
+    pub read_ahead: ReadAhead,
     /// Deleted files are removed one at a time.
     pub unlink_slot: Budget,
     pub pace: RefCell<Pace>,
@@ -162,7 +163,7 @@ impl ShardLogs {
             write_slots: Budget::new("log writes", options.writes_in_flight),
             flush_slots: Budget::new("log flushes", options.flushes_in_flight),
             sync_slots: Budget::new("log syncs", SYNCS_IN_FLIGHT),
-            read_budget: Budget::new("log reads", options.read_bytes_in_flight),
+            read_ahead: ReadAhead::new(options.read_memory_bytes, options.read_bytes_first),
             unlink_slot: Budget::new("file removals", 1),
             pace: RefCell::default(),
             handles: RefCell::default(),
@@ -503,6 +504,7 @@ impl Shard {
         log.volume.logs_count.set(log.volume.logs_count.get() - 1);
         self.logs.borrow_mut().remove(&log.key);
         self.handles.borrow_mut().forget(log.key);
+        self.read_ahead.forget(log.key);
         self.news.waiting.borrow_mut().remove(&log.key);
     }
 

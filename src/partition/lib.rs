@@ -19,6 +19,6 @@ mod snapshot;
 mod test_kit;
 
 pub use config::TopicConfig;
-pub use home_shard::{ApplyError, HomeShard, HomeShardOptions, PartitionSpec};
+pub use home_shard::{ApplyError, CleanablePartition, HomeShard, HomeShardOptions, LogRange, PartitionSpec};
 pub use message::*;
 pub use prepare::prepare_batch;

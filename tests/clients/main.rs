@@ -5,9 +5,9 @@
 //! `target/clients`, the first time a test asks for them.
 
 mod commands;
-#[cfg(feature = "groups")]
 mod groups;
 mod logs;
+mod ours;
 mod support;
 
 use commands::RINGLANE;

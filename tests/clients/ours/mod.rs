@@ -3,6 +3,7 @@
 
 mod commands;
 mod members;
+#[cfg(feature = "test-transactions")]
 mod transactions;
 
 use std::collections::BTreeSet;
@@ -12,8 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ringlane_client::{
-    Admin, Client, ClientOptions, ConsumerOptions, GroupConsumer, GroupOptions, IsolationLevel, NewTopic, Polled,
-    Producer, ProducerOptions, ProducerRecord, StartAt, TopicPartition,
+    Admin, Client, ClientOptions, ConsumerOptions, GroupConsumer, GroupOptions, GroupProtocol, IsolationLevel,
+    NewTopic, Polled, Producer, ProducerOptions, ProducerRecord, StartAt, TopicPartition,
 };
 use ringlane_runtime::ring::{self, RingOptions};
 use ringlane_runtime::{ShardMain, now};
@@ -22,6 +23,12 @@ use crate::support::Broker;
 
 /// What a story waits for at most.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The protocols that the broker speaks.
+#[cfg(not(feature = "test-consumer-protocol"))]
+const PROTOCOLS: &[GroupProtocol] = &[GroupProtocol::Classic];
+#[cfg(feature = "test-consumer-protocol")]
+const PROTOCOLS: &[GroupProtocol] = &[GroupProtocol::Classic, GroupProtocol::Consumer];
 
 /// A broker of the test's own, or the Kafka that it is compared with.
 enum Target {
@@ -33,7 +40,7 @@ impl Target {
     fn start() -> Target {
         match std::env::var("RINGLANE_TEST_KAFKA") {
             Ok(address) => Target::Kafka(address),
-            Err(_) => Target::Own(Broker::start(&[])),
+            Err(_) => Target::Own(Broker::start(&["-o", "group.initial.rebalance.delay.ms=0"])),
         }
     }
 

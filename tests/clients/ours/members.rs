@@ -1,6 +1,6 @@
 //! Members of groups, by both protocols.
 
-use ringlane_client::{Assignor, ClientError, GroupProtocol};
+use ringlane_client::{Assignor, ClientError};
 
 use super::*;
 
@@ -49,6 +49,7 @@ fn classic_members_share_and_hand_over_with_every_assignor() {
 }
 
 /// The same where the coordinator decides (KIP-848).
+#[cfg(feature = "test-consumer-protocol")]
 #[test]
 fn members_of_the_consumer_protocol_share_and_hand_over() {
     let target = Target::start();
@@ -59,7 +60,7 @@ fn members_of_the_consumer_protocol_share_and_hand_over() {
 #[test]
 fn a_static_member_comes_back_to_what_it_had() {
     let target = Target::start();
-    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+    for &protocol in PROTOCOLS {
         story(&target, move |client| async move {
             let (topic, group) = (unique("static"), unique("group"));
             make_topic(&client, &topic, 4).await;
@@ -101,7 +102,7 @@ fn a_static_member_comes_back_to_what_it_had() {
 #[test]
 fn only_what_is_committed_is_read() {
     let target = Target::start();
-    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+    for &protocol in PROTOCOLS {
         story(&target, move |client| async move {
             let (topic, group) = (unique("by-hand"), unique("group"));
             make_topic(&client, &topic, 1).await;
