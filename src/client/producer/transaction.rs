@@ -122,7 +122,7 @@ impl Transaction {
     }
 
     /// Partitions of which the coordinator is to be told now.
-    pub(super) fn to_add(&mut self) -> Option<Vec<Target>> {
+    pub(super) fn partitions_to_add(&mut self) -> Option<Vec<Target>> {
         if self.is_adding || self.wanted.is_empty() || self.error().is_some() {
             return None;
         }
@@ -263,16 +263,16 @@ mod tests {
         let mut transaction = open(false);
         assert!(!transaction.may_send(&target(0)));
         assert!(!transaction.may_send(&target(1)));
-        let asked = transaction.to_add().expect("two are wanted");
+        let asked = transaction.partitions_to_add().expect("two are wanted");
         assert_eq!(asked, [target(0), target(1)]);
-        assert_eq!(transaction.to_add(), None, "one request at a time");
+        assert_eq!(transaction.partitions_to_add(), None, "one request at a time");
         assert!(!transaction.may_send(&target(2)));
         transaction.added(asked, Ok(()));
         assert!(transaction.may_send(&target(0)) && !transaction.may_send(&target(2)));
-        assert_eq!(transaction.to_add(), Some(vec![target(2)]));
+        assert_eq!(transaction.partitions_to_add(), Some(vec![target(2)]));
 
         let mut implicit = open(true);
-        assert!(implicit.may_send(&target(0)) && implicit.to_add().is_none());
+        assert!(implicit.may_send(&target(0)) && implicit.partitions_to_add().is_none());
         assert_eq!(implicit.end(), End::Ask);
         assert_eq!(open(true).end(), End::Nothing, "nothing was sent");
     }

@@ -354,7 +354,7 @@ impl Shared {
     /// Tells the coordinator of new partitions, one request at a time.
     pub(super) fn add_partitions(self: &Rc<Self>) {
         let Some(transactional) = &self.transactional else { return };
-        let Some(targets) = transactional.transaction.borrow_mut().to_add() else { return };
+        let Some(targets) = transactional.transaction.borrow_mut().partitions_to_add() else { return };
         let shared = self.clone();
         let ask = async move {
             let Some(transactional) = &shared.transactional else { return };
