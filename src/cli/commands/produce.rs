@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringlane_client::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};
+use ringlane_client::{Acks, ClientError, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};
 use ringlane_runtime::blocking;
 use serde::Serialize;
 
@@ -42,6 +42,8 @@ async fn produce(args: ProduceArgs, headers: Vec<(String, Option<bytes::Bytes>)>
         Ok(sent) => sent.tell(&args),
         Err(failed) => match producer.abort_transaction().await {
             Ok(()) => Err(Failed::new(format!("{failed}. The transaction was aborted: no record counts"))),
+            // Another producer has the id, and its coordinator has aborted this transaction: an abort only hears that again.
+            Err(ClientError::Fatal { .. }) => Err(failed),
             Err(error) => Err(Failed::new(format!("{failed}. The transaction could not be aborted either: {error}"))),
         },
     }
