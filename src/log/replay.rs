@@ -9,9 +9,10 @@ use crate::journal::kept;
 use crate::journal::scan::{FoundEntry, read_batch};
 use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
-use crate::recovery::{Visitor, io_error};
+use crate::recovery::io_error;
+use crate::visitor::{EndMarker, Visitor};
 use crate::{AppendBatch, writer};
-use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::records::{BatchHeader, HEADER_BYTES};
 use ringlane_runtime::{File, FileMode};
 use std::path::Path;
 use std::rc::Rc;
@@ -36,10 +37,14 @@ pub(crate) async fn replay(
         }
         let bytes = read_batch(source.open(&entry.path).await?, entry).await?.freeze();
         let header = BatchHeader::parse(&bytes).map_err(|error| damaged(entry, error.to_string()))?;
+        let marker = EndMarker::of(&header, &bytes[HEADER_BYTES..]);
         appended_bytes += bytes.len();
         appended_count += 1;
         log.append_replayed(AppendBatch::new(&header, bytes));
         visitor.batch(&header);
+        if let Some(aborted) = marker.and_then(|marker| visitor.marker(&header, marker)) {
+            log.state.borrow_mut().active().aborted.push(aborted);
+        }
         if appended_bytes >= FLUSH_EVERY_BYTES {
             appended_bytes = 0;
             make_durable(log).await?;

@@ -4,6 +4,7 @@
 //! functions below feed it from a file. Used by `recovery`, and by `truncate` to rebuild an index.
 
 use crate::mutants::{Mutant, is_on};
+use crate::visitor::EndMarker;
 use ringlane_protocol::records::{BatchHeader, HEADER_BYTES};
 use ringlane_runtime::{BLOCK_BYTES, Buffer, File, give_way};
 use std::io;
@@ -13,6 +14,8 @@ const SCAN_READ_BYTES: usize = 1 << 20;
 /// First byte under the CRC: attributes.
 const CRC_FROM: usize = 21;
 const MAGIC_AT: usize = 16;
+/// A marker's record, with room for what a later version adds to it. Of larger control batches only the header counts.
+const MARKER_BYTES_MAX: usize = 256;
 
 /// Where and why good bytes end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +23,9 @@ pub(crate) struct Bad {
     pub position: u64,
     pub found: String,
 }
+
+/// Is told of a good batch and, if it ends a transaction, how.
+pub(crate) type FoundBatch<'a> = &'a mut dyn FnMut(&BatchHeader, Option<EndMarker>);
 
 /// Follows the batches of one segment.
 pub(crate) struct Scanner {
@@ -31,6 +37,8 @@ pub(crate) struct Scanner {
     head: [u8; HEADER_BYTES],
     head_bytes: usize,
     body: Option<Body>,
+    /// The body so far, of a batch that may be a marker.
+    marker: Vec<u8>,
 }
 
 struct Body {
@@ -50,6 +58,7 @@ impl Scanner {
             head: [0; HEADER_BYTES],
             head_bytes: 0,
             body: None,
+            marker: Vec::new(),
         }
     }
 
@@ -67,7 +76,12 @@ impl Scanner {
     }
 
     /// Takes the next bytes; calls `found` for every batch that ends in them and is good.
-    pub fn feed(&mut self, mut bytes: &[u8], found: &mut dyn FnMut(&BatchHeader)) -> Result<(), Bad> {
+    pub fn feed(&mut self, bytes: &[u8], found: &mut dyn FnMut(&BatchHeader)) -> Result<(), Bad> {
+        self.feed_with_markers(bytes, &mut |header, _| found(header))
+    }
+
+    /// The same; also tells what a marker says.
+    pub fn feed_with_markers(&mut self, mut bytes: &[u8], found: FoundBatch<'_>) -> Result<(), Bad> {
         loop {
             match &mut self.body {
                 None => {
@@ -81,6 +95,7 @@ impl Scanner {
                     }
                     let header = self.check_header()?;
                     let crc = crc32c::crc32c(&self.head[CRC_FROM..]);
+                    self.marker.clear();
                     self.body = Some(Body { header, crc, left: header.size() - HEADER_BYTES });
                 }
                 Some(body) => {
@@ -88,6 +103,9 @@ impl Scanner {
                     body.crc = crc32c::crc32c_append(body.crc, part);
                     body.left -= part.len();
                     bytes = rest;
+                    if body.header.is_control() && self.marker.len() + part.len() <= MARKER_BYTES_MAX {
+                        self.marker.extend_from_slice(part);
+                    }
                     if body.left > 0 {
                         return Ok(());
                     }
@@ -97,7 +115,7 @@ impl Scanner {
                             self.bad(format!("its CRC32C is {crc:#010x}, its header says {:#010x}", header.crc))
                         );
                     }
-                    found(&header);
+                    found(&header, EndMarker::of(&header, &self.marker));
                     self.position += header.size() as u64;
                     self.expected_offset = header.next_offset();
                     self.head_bytes = 0;
@@ -147,11 +165,12 @@ pub(crate) struct Scanned {
 }
 
 /// Verifies `file` from `position` on (a batch's start) up to `file_bytes`.
-pub(crate) async fn scan(
-    file: &File,
-    mut scanner: Scanner,
-    found: &mut dyn FnMut(&BatchHeader),
-) -> io::Result<Scanned> {
+pub(crate) async fn scan(file: &File, scanner: Scanner, found: &mut dyn FnMut(&BatchHeader)) -> io::Result<Scanned> {
+    scan_with_markers(file, scanner, &mut |header, _| found(header)).await
+}
+
+/// The same; also tells what markers say.
+pub(crate) async fn scan_with_markers(file: &File, mut scanner: Scanner, found: FoundBatch<'_>) -> io::Result<Scanned> {
     let mut at = scanner.position;
     let mut buffer = Buffer::take(SCAN_READ_BYTES);
     let mut bad = None;
@@ -164,7 +183,7 @@ pub(crate) async fn scan(
         if have <= skip {
             break;
         }
-        bad = scanner.feed(&buffer[skip..have], found).err();
+        bad = scanner.feed_with_markers(&buffer[skip..have], found).err();
         at = aligned + have as u64;
         give_way().await;
     }
@@ -251,7 +270,7 @@ pub(crate) async fn good_at(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringlane_protocol::records::{BatchBuilder, Compression};
+    use ringlane_protocol::records::{BatchBuilder, Compression, ControlType, marker_batch, patch_base_offset};
 
     fn batch(base_offset: i64, records: usize, value_bytes: usize) -> Vec<u8> {
         let mut builder = BatchBuilder::new(Compression::None).base_offset(base_offset);
@@ -279,6 +298,30 @@ mod tests {
         let bytes = [batch(0, 3, 10), batch(3, 1, 0), batch(4, 20, 100), batch(30, 2, 5)].concat();
         for step in [1, 7, 60, 61, 62, 200, bytes.len()] {
             assert_eq!(scan_bytes(&bytes, step), (vec![0, 3, 4, 30], None), "step {step}");
+        }
+    }
+
+    /// Whether a transaction was committed or aborted stands in the body of its marker, which a read may cut anywhere.
+    #[test]
+    fn markers_are_read_however_the_reads_fall() {
+        let marker = |offset: i64, kind, coordinator_epoch| {
+            let mut bytes = marker_batch(kind, 7, 0, coordinator_epoch, 1_000);
+            patch_base_offset(&mut bytes, offset);
+            bytes
+        };
+        let committed = marker(3, ControlType::Commit, 5);
+        let bytes = [batch(0, 3, 10), committed, batch(4, 1, 2_000), marker(5, ControlType::Abort, 6)].concat();
+        for step in [1, 7, 61, 62, 70, bytes.len()] {
+            let mut scanner = Scanner::new(0, 0, 0, bytes.len() as u64);
+            let mut found = Vec::new();
+            for piece in bytes.chunks(step) {
+                scanner
+                    .feed_with_markers(piece, &mut |header, marker| found.push((header.base_offset, marker)))
+                    .unwrap();
+            }
+            let is = |kind, coordinator_epoch| Some(EndMarker { kind, coordinator_epoch });
+            let expected = [(0, None), (3, is(ControlType::Commit, 5)), (4, None), (5, is(ControlType::Abort, 6))];
+            assert_eq!(found, expected, "step {step}");
         }
     }
 

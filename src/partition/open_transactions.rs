@@ -2,7 +2,9 @@
 //!
 //! Pure; one per partition, on its home shard. Kept from batch headers, at open and at append.
 
-use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::records::{BatchHeader, ControlType};
+use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default, PartialEq)]
@@ -13,17 +15,36 @@ pub(crate) struct OpenTransactions {
 }
 
 impl OpenTransactions {
-    /// Notes a batch of the log. A producer's first transactional batch opens, its marker closes.
+    /// Notes a batch of the log: a producer's first transactional one opens. Its marker, which is the next one with [`Self::end`], closes.
     pub fn note(&mut self, batch: &BatchHeader) {
         if !batch.is_transactional() {
             return;
         }
         self.note_seen();
-        if batch.is_control() {
-            self.by_producer.remove(&batch.producer_id);
-        } else {
+        if !batch.is_control() {
             self.open(batch.producer_id, batch.base_offset);
         }
+    }
+
+    /// Notes a marker of the log. Answers the transaction, if it was aborted and has records here: what readers of committed records must
+    /// be told.
+    pub fn end(&mut self, marker: &BatchHeader, kind: ControlType) -> Option<AbortedTransaction> {
+        let first_offset = self.by_producer.remove(&marker.producer_id)?;
+        let aborted = AbortedTransaction {
+            producer_id: marker.producer_id,
+            first_offset,
+            last_offset: marker.last_offset(),
+            last_stable_offset: self.last_stable_offset(marker.next_offset()),
+        };
+        (kind == ControlType::Abort).then_some(aborted)
+    }
+
+    /// What a snapshot says is open, instead of what the log showed so far.
+    pub fn import(&mut self, producers: &[ProducerEntry]) {
+        let open = producers.iter().filter_map(|entry| Some((entry.producer_id, entry.open_transaction_from?)));
+        self.by_producer = open.collect();
+        self.were_seen |=
+            !self.by_producer.is_empty() || producers.iter().any(|entry| entry.coordinator_epoch.is_some());
     }
 
     pub fn note_seen(&mut self) {
@@ -75,9 +96,24 @@ mod tests {
         open.note(&at(13, 3, false, false));
         assert_eq!((open.last_stable_offset(5), open.last_stable_offset(50)), (5, 10));
         assert!(open.is_open(1) && !open.is_open(3));
-        open.note(&at(14, 1, true, true));
+        assert_eq!(open.end(&at(14, 1, true, true), ControlType::Commit), None);
         assert_eq!(open.last_stable_offset(50), 11);
-        open.note(&at(15, 2, true, true));
+        assert!(open.end(&at(15, 2, true, true), ControlType::Abort).is_some());
         assert_eq!(open.last_stable_offset(50), 50);
+    }
+
+    /// Kafka's index: a consumer drops from the first to the last offset, and asks for no more where the last stable offset is past its range.
+    #[test]
+    fn an_aborted_transaction_is_told_as_kafka_does() {
+        let mut open = OpenTransactions::default();
+        assert_eq!(open.end(&at(9, 1, true, true), ControlType::Abort), None, "it has no records here");
+        open.note(&at(10, 1, true, false));
+        open.note(&at(11, 2, true, false));
+        open.note(&at(12, 2, true, false));
+        let aborted = |producer_id, first_offset, last_offset, last_stable_offset| {
+            Some(AbortedTransaction { producer_id, first_offset, last_offset, last_stable_offset })
+        };
+        assert_eq!(open.end(&at(13, 2, true, true), ControlType::Abort), aborted(2, 11, 13, 10), "another is open");
+        assert_eq!(open.end(&at(14, 1, true, true), ControlType::Abort), aborted(1, 10, 14, 15));
     }
 }

@@ -16,6 +16,7 @@ use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{
     BatchHeader, NO_TIMESTAMP, TimestampType, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
 };
+use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
 use ringlane_runtime::Instant;
 use std::collections::VecDeque;
 
@@ -128,6 +129,9 @@ impl Partition {
         self.log
             .append(AppendBatch::new(&header, bytes.freeze()))
             .map_err(|failed| AppendFailure::new(ErrorCode::KafkaStorageError, failed))?;
+        if self.log.has_rolled() {
+            self.log.note_producers(self.producer_entries(producers));
+        }
         if header.has_producer() {
             producers.note(self.number, &header, now_ms);
         }
@@ -137,6 +141,11 @@ impl Partition {
             log_append_time_ms: self.append_time(header.max_timestamp),
             bytes: bytes_count,
         })
+    }
+
+    /// The producers as Kafka's snapshot has them.
+    pub fn producer_entries(&self, producers: &ProducerTable) -> Vec<ProducerEntry> {
+        producers.entries_of(self.number, self.transactions.iter())
     }
 
     /// Transactional batches must be verified with their coordinator before the first append (KIP-890). Without one Kafka's broker says what

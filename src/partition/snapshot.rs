@@ -6,7 +6,8 @@
 //! ```text
 //! version u8 | epochs u32: epoch i32, start i64 | transactions seen u8 | transactions u32: producer i64, first
 //! offset i64
-//! | producers u32: id i64, epoch i16, active ms i64, batches u8: last sequence i32, offset delta i32, last offset i64, timestamp i64
+//! | producers u32: id i64, epoch i16, active ms i64, timestamp i64, coordinator epoch i32 (not in version 1)
+//!   | batches u8: last sequence i32, offset delta i32, last offset i64, timestamp i64
 //! ```
 
 use crate::leader_epochs::LeaderEpochs;
@@ -14,7 +15,8 @@ use crate::open_transactions::OpenTransactions;
 use crate::producer_state::{KeptBatch, KeptProducer};
 use bytes::{Buf, BufMut, Bytes};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const NO_COORDINATOR_EPOCH: i32 = -1;
 
 /// A partition's state at its log's end.
 #[derive(Debug, Default, PartialEq)]
@@ -43,6 +45,8 @@ pub(crate) fn encode<'a>(
         out.put_i64(producer.producer_id);
         out.put_i16(producer.epoch);
         out.put_i64(producer.active_ms);
+        out.put_i64(producer.timestamp);
+        out.put_i32(producer.coordinator_epoch.unwrap_or(NO_COORDINATOR_EPOCH));
         out.put_u8(producer.batches.len() as u8);
         for batch in &producer.batches {
             out.put_i32(batch.last_sequence);
@@ -68,7 +72,8 @@ fn put_all<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, put: impl Fn(&m
 /// `None`: not what `encode` writes; then the whole log tells.
 pub(crate) fn decode(mut state: &[u8]) -> Option<Snapshot> {
     let state = &mut state;
-    if state.try_get_u8().ok()? != VERSION {
+    let version = state.try_get_u8().ok()?;
+    if !(1..=VERSION).contains(&version) {
         return None;
     }
     let mut snapshot = Snapshot::default();
@@ -84,8 +89,14 @@ pub(crate) fn decode(mut state: &[u8]) -> Option<Snapshot> {
     for _ in 0..state.try_get_u32().ok()? {
         let (producer_id, epoch) = (state.try_get_i64().ok()?, state.try_get_i16().ok()?);
         let active_ms = state.try_get_i64().ok()?;
+        let (timestamp, coordinator_epoch) = match version {
+            1 => (active_ms, NO_COORDINATOR_EPOCH),
+            _ => (state.try_get_i64().ok()?, state.try_get_i32().ok()?),
+        };
+        let coordinator_epoch = (coordinator_epoch != NO_COORDINATOR_EPOCH).then_some(coordinator_epoch);
         let batches: Option<Vec<_>> = (0..state.try_get_u8().ok()?).map(|_| kept_batch(state)).collect();
-        snapshot.producers.push(KeptProducer { producer_id, epoch, active_ms, batches: batches? });
+        let batches = batches?;
+        snapshot.producers.push(KeptProducer { producer_id, epoch, active_ms, timestamp, coordinator_epoch, batches });
     }
     state.is_empty().then_some(snapshot)
 }
@@ -112,10 +123,15 @@ mod tests {
         let mut transactions = OpenTransactions::default();
         transactions.open(7, 1_200);
         let batch = |last_sequence| KeptBatch { last_sequence, offset_delta: 3, last_offset: 99, max_timestamp: 5 };
-        let producers = vec![
-            KeptProducer { producer_id: 7, epoch: 2, active_ms: 1_000, batches: vec![batch(3), batch(7)] },
-            KeptProducer { producer_id: 8, epoch: 0, active_ms: 2_000, batches: Vec::new() },
-        ];
+        let producer = |producer_id, coordinator_epoch, batches| KeptProducer {
+            producer_id,
+            epoch: 2,
+            active_ms: 1_000,
+            timestamp: 999,
+            coordinator_epoch,
+            batches,
+        };
+        let producers = vec![producer(7, Some(4), vec![batch(3), batch(7)]), producer(8, None, Vec::new())];
         let state = encode(&epochs, &transactions, producers.iter());
 
         assert_eq!(decode(&state), Some(Snapshot { epochs, transactions, producers }));

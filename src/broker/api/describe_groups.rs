@@ -12,7 +12,7 @@ use ringlane_protocol::describe_groups::{
 /// First version whose clients know GROUP_ID_NOT_FOUND; the others are told of a dead group (KIP-1043).
 const NOT_FOUND_FROM: i16 = 6;
 /// Operations on a group (KIP-430) when nothing is forbidden: READ, DELETE, DESCRIBE and both CONFIGS.
-const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+pub const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
 struct Found {
     group: String,

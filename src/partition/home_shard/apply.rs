@@ -10,9 +10,11 @@ use crate::partition::Partition;
 use crate::producer_state::PartitionNumber;
 use crate::snapshot::{self, Snapshot};
 use bytes::Bytes;
-use ringlane_log::{Log, LogId, LogKey, OpenError, Visitor};
+use ringlane_log::{EndMarker, Log, LogId, LogKey, OpenError, Visitor};
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use ringlane_runtime::wall_clock_ms;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -82,6 +84,13 @@ impl Inner {
         let partition = state.by_log.get(&log).and_then(|at| state.partitions.get(at))?;
         let producers = state.producers.kept_of(partition.number);
         Some(snapshot::encode(&partition.epochs, &partition.transactions, producers.iter()))
+    }
+
+    /// What Kafka's snapshot as of the log's end says. `None`: the log is not in use yet.
+    pub(super) fn producers_of(&self, log: LogKey) -> Option<Vec<ProducerEntry>> {
+        let state = self.state.borrow();
+        let partition = state.by_log.get(&log).and_then(|at| state.partitions.get(at))?;
+        Some(partition.producer_entries(&state.producers))
     }
 
     fn is_offline(&self, at: TopicPartition, offline: bool) {
@@ -190,6 +199,22 @@ impl Visitor for Rebuilt<'_> {
             let table = &mut self.shard.state.borrow_mut().producers;
             table.note(self.number, batch, batch.max_timestamp.min(self.now_ms));
         }
+    }
+
+    fn marker(&mut self, batch: &BatchHeader, marker: EndMarker) -> Option<AbortedTransaction> {
+        let table = &mut self.shard.state.borrow_mut().producers;
+        table.note_coordinator(self.number, batch.producer_id, marker.coordinator_epoch);
+        self.transactions.end(batch, marker.kind)
+    }
+
+    fn keeps_transactions(&self) -> bool {
+        true
+    }
+
+    fn producers(&mut self, producers: &[ProducerEntry]) {
+        let table = &mut self.shard.state.borrow_mut().producers;
+        producers.iter().for_each(|entry| table.import(self.number, entry, self.now_ms));
+        self.transactions.import(producers);
     }
 }
 
