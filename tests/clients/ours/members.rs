@@ -49,7 +49,6 @@ fn classic_members_share_and_hand_over_with_every_assignor() {
 }
 
 /// The same where the coordinator decides (KIP-848).
-#[cfg(feature = "test-consumer-protocol")]
 #[test]
 fn members_of_the_consumer_protocol_share_and_hand_over() {
     let target = Target::start();

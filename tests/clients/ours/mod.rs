@@ -25,9 +25,6 @@ use crate::support::Broker;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The protocols that the broker speaks.
-#[cfg(not(feature = "test-consumer-protocol"))]
-const PROTOCOLS: &[GroupProtocol] = &[GroupProtocol::Classic];
-#[cfg(feature = "test-consumer-protocol")]
 const PROTOCOLS: &[GroupProtocol] = &[GroupProtocol::Classic, GroupProtocol::Consumer];
 
 /// A broker of the test's own, or the Kafka that it is compared with.
