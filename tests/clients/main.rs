@@ -8,6 +8,7 @@ mod commands;
 mod consumer_groups;
 mod groups;
 mod logs;
+mod ours;
 mod support;
 
 use commands::RINGLANE;

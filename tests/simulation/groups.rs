@@ -4,8 +4,8 @@
 use crate::client::{BROKER_HOST, BROKER_PORT, own_seed, pause};
 use ringlane_broker::shard_mains;
 use ringlane_client::{
-    Admin, Client, ClientOptions, GroupConsumer, GroupConsumerOptions, NewTopic, Producer, ProducerOptions,
-    ProducerRecord,
+    Admin, Client, ClientOptions, ConsumerOptions, GroupConsumer, GroupOptions, NewTopic, Producer, ProducerOptions,
+    ProducerRecord, StartAt,
 };
 use ringlane_config::Config;
 use ringlane_log::mutants::{self, Mutant};
@@ -147,15 +147,18 @@ async fn write() {
 /// A member, until everything is committed.
 async fn read(seen: Rc<Seen>) {
     let client = connect().await;
-    let options = GroupConsumerOptions {
+    let options = GroupOptions {
+        auto_commit: None,
+        consumer: ConsumerOptions { reset: Some(StartAt::Earliest), ..ConsumerOptions::default() },
         session_timeout: Duration::from_secs(6),
         heartbeat_interval: Duration::from_millis(500),
         max_poll_interval: Duration::from_secs(10),
-        ..GroupConsumerOptions::of(GROUP)
+        ..GroupOptions::of(GROUP)
     };
-    let consumer = GroupConsumer::new(&client, &[TOPIC], options);
+    let consumer = GroupConsumer::new(&client, options);
+    consumer.subscribe(&[TOPIC]);
     while !seen.is_over.get() {
-        match consumer.poll(Duration::from_millis(own_seed().within(50..700))).await {
+        match consumer.records(Duration::from_millis(own_seed().within(50..700))).await {
             Ok(records) => {
                 let places = records.iter().map(|record| (record.partition, record.offset));
                 seen.read.borrow_mut().extend(places);
@@ -176,7 +179,7 @@ async fn observe(seen: Rc<Seen>) {
         let Ok(offsets) = admin.group_offsets(GROUP).await else { continue };
         let mut committed = seen.committed.borrow_mut();
         let before = std::mem::take(&mut *committed);
-        committed.extend(offsets.into_iter().map(|at| (at.partition, at.offset)));
+        committed.extend(offsets.into_iter().map(|(at, place)| (at.partition, place.offset)));
         for (partition, was) in before {
             let is = committed.get(&partition).copied().unwrap_or(-1);
             if is < was {

@@ -1,279 +1,350 @@
-//! Reads topics as a member of a group (the classic protocol): the group shares out the partitions, and remembers how far each has been read.
+//! Reads topics as a member of a group: partitions come and go, offsets are committed, by either protocol.
 //!
-//! `membership` decides what to ask of the coordinator and what an answer means, and knows no socket; `assignor` is the leader's work;
-//! `wire` reads and writes the bytes that members exchange. Here they are put to use: [`GroupConsumer::poll`] joins when it must, a task
-//! sends heartbeats. Rebalances are eager: a member gives everything back before it joins again.
+//! `classic` and `modern` are the two protocols, `ownership` is what the application was told, `member` orders all of it: pure state, driven
+//! without a socket in tests. `driver` performs its steps, one at a time, from [`GroupConsumer::new`] to the end of the consumer; the records
+//! come through the consumer of assigned partitions. `offsets` are the requests about committed offsets.
 
 mod assignor;
-mod coordinator;
-mod membership;
-pub(crate) mod wire;
+mod classic;
+mod driver;
+mod member;
+mod modern;
+pub(crate) mod offsets;
+mod ownership;
+mod settings;
 
-use crate::retry::Retry;
-use crate::{Client, ClientError, Consumer, ConsumerOptions, ConsumerRecord, StartAt};
-use coordinator::Coordinator;
-use membership::{Identity, Membership, Next};
-use ringlane_runtime::{Instant, Task, now, sleep, spawn};
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+pub use assignor::Assignor;
+pub use offsets::{CommittedOffset, GroupMetadata};
+pub use settings::{GroupOptions, GroupProtocol};
+
+use crate::consumer::{Consumer, ConsumerRecord, StartAt};
+use crate::coordinator::{Coordinator, CoordinatorOf};
+use crate::{Client, ClientError};
+use driver::Host;
+use futures::future::select;
+use member::Member;
+use offsets::Offsets;
+use ownership::{Notice, Places};
+use ringlane_protocol::TopicId;
+use ringlane_runtime::{Event, now, oneshot, random_bytes, sleep_until, spawn, timeout};
+use settings::Settings;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A poll is cut into pieces so that a rebalance is noticed soon.
-const POLL_SLICE: Duration = Duration::from_millis(200);
-/// Before a member that was told to join again does so.
-const REJOIN_PAUSE: Duration = Duration::from_millis(50);
-
-#[derive(Debug, Clone)]
-pub struct GroupConsumerOptions {
-    pub group: String,
-    /// The coordinator gives the partitions to others after this long without a heartbeat.
-    pub session_timeout: Duration,
-    pub heartbeat_interval: Duration,
-    /// How long a rebalance waits for this member; also the longest time between two polls of a member that is not stuck.
-    pub max_poll_interval: Duration,
-    /// A name that stays when the process restarts (KIP-345): no rebalance if it comes back within the session.
-    pub instance_id: Option<String>,
-    /// Where to begin in a partition that the group has not read from.
-    pub start: StartAt,
-    pub consumer: ConsumerOptions,
+/// A partition by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    pub topic: Rc<str>,
+    pub partition: i32,
 }
 
-impl GroupConsumerOptions {
-    /// Kafka's defaults, except that a new group begins at the start.
-    pub fn of(group: &str) -> GroupConsumerOptions {
-        GroupConsumerOptions {
-            group: group.to_owned(),
-            session_timeout: Duration::from_secs(45),
-            heartbeat_interval: Duration::from_secs(3),
-            max_poll_interval: Duration::from_secs(300),
-            instance_id: None,
-            start: StartAt::Earliest,
-            consumer: ConsumerOptions::default(),
-        }
+impl TopicPartition {
+    pub fn new(topic: &str, partition: i32) -> TopicPartition {
+        TopicPartition { topic: topic.into(), partition }
     }
 }
 
-/// A member of a group. What `poll` has handed out is committed by [`GroupConsumer::commit`], and by nothing else: after a rebalance or a
-/// restart records come again from where the group has committed.
-pub struct GroupConsumer {
-    consumer: Consumer,
-    shared: Rc<Shared>,
-    _heartbeats: Task<()>,
+impl std::fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
 }
 
-struct Shared {
-    client: Client,
-    options: GroupConsumerOptions,
-    coordinator: Coordinator,
-    membership: RefCell<Membership>,
-    /// Next offset of each partition that this member has, as far as it was handed out.
-    positions: RefCell<BTreeMap<(String, i32), i64>>,
-    /// Whether some of them are not committed.
-    has_uncommitted: Cell<bool>,
-    polled: Cell<Instant>,
+/// What a poll gives. Polling again says that it was worked on: records count as read, and revoked partitions go on to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Polled {
+    /// In offset order within each partition; empty when there were none in time.
+    Records(Vec<ConsumerRecord>),
+    /// These are read from now on.
+    Assigned(Vec<TopicPartition>),
+    /// These are read no more. What was read of them can be committed before the next poll; with automatic commits the next poll does it.
+    Revoked(Vec<TopicPartition>),
+    /// These are gone already: another member may be reading them, and nothing can be committed.
+    Lost(Vec<TopicPartition>),
+}
+
+/// A member of a group. Dropped without [`GroupConsumer::close`] it is missed only when its session ends.
+pub struct GroupConsumer {
+    shared: Rc<Shared>,
+}
+
+pub(crate) struct Shared {
+    host: Rc<Host>,
+    consumer: Consumer,
+    member: RefCell<Member>,
+    reset: Option<StartAt>,
+    /// Leader epochs of the last records handed out.
+    epochs: RefCell<BTreeMap<TopicPartition, i32>>,
+    /// Something changed that the driver should look at.
+    work: Event,
+    /// The application wants to leave: no request is worth waiting for.
+    interrupt: Event,
 }
 
 impl GroupConsumer {
-    /// Joins with the first `poll`.
-    pub fn new(client: &Client, topics: &[&str], options: GroupConsumerOptions) -> GroupConsumer {
-        let shared = Rc::new(Shared {
+    pub fn new(client: &Client, options: GroupOptions) -> GroupConsumer {
+        let settings = Settings::from(&options);
+        let member = match options.protocol {
+            GroupProtocol::Classic => Member::classic(settings),
+            GroupProtocol::Consumer => Member::modern(settings, random_id()),
+        };
+        let host = Host {
             client: client.clone(),
-            coordinator: Coordinator::new(client, &options),
-            membership: RefCell::new(Membership::new(topics.iter().map(|topic| topic.to_string()).collect())),
-            positions: RefCell::default(),
-            has_uncommitted: Cell::new(false),
-            polled: Cell::new(now()),
-            options,
+            coordinator: Coordinator::new(client, CoordinatorOf::Group, &options.group),
+            settings: Settings::from(&options),
+        };
+        let shared = Rc::new(Shared {
+            host: Rc::new(host),
+            reset: options.consumer.reset,
+            consumer: Consumer::new(client, options.consumer),
+            member: RefCell::new(member),
+            epochs: RefCell::default(),
+            work: Event::default(),
+            interrupt: Event::default(),
         });
-        let consumer = Consumer::new(client, shared.options.consumer.clone());
-        let beating = shared.clone();
-        let heartbeats = spawn("heartbeats", async move { beating.send_heartbeats().await });
-        GroupConsumer { consumer, shared, _heartbeats: heartbeats }
+        spawn("group member", driver::run(Rc::downgrade(&shared))).detach();
+        GroupConsumer { shared }
     }
 
-    /// The next records of the partitions that this member has; empty when there were none within `timeout`. Takes part in rebalances, which
-    /// may take longer.
-    pub async fn poll(&self, timeout: Duration) -> Result<Vec<ConsumerRecord>, ClientError> {
+    /// Reads these topics from now on, and no others. One that does not exist is read when it does.
+    pub fn subscribe(&self, topics: &[&str]) {
+        let topics = topics.iter().map(|&topic| Rc::from(topic)).collect();
+        self.shared.member.borrow_mut().subscribe(topics, None, now());
+        self.shared.work.notify_all();
+    }
+
+    /// Reads the topics whose names match an RE2 expression, which the coordinator evaluates: with the consumer protocol only (KIP-848).
+    pub fn subscribe_pattern(&self, expression: &str) {
+        let expression = Some(expression.to_string());
+        self.shared.member.borrow_mut().subscribe(BTreeSet::new(), expression, now());
+        self.shared.work.notify_all();
+    }
+
+    /// The next records or the next change of the assignment, whichever is there first.
+    pub async fn poll(&self, timeout: Duration) -> Result<Polled, ClientError> {
+        let deadline = now() + timeout;
+        let _inside = self.shared.enter_poll();
+        loop {
+            let changed = self.shared.consumer.changed().listen();
+            if let Some(error) = self.shared.member.borrow().failure() {
+                return Err(error);
+            }
+            let notice = self.shared.member.borrow_mut().hand_out();
+            if let Some(notice) = notice {
+                return self.shared.apply(notice);
+            }
+            let records = self.shared.consumer.poll_now()?;
+            if !records.is_empty() || now() >= deadline {
+                self.shared.note_epochs(&records);
+                return Ok(Polled::Records(records));
+            }
+            select(pin!(changed), pin!(sleep_until(deadline))).await;
+        }
+    }
+
+    /// Like [`GroupConsumer::poll`] for who does not care which partitions they come from.
+    pub async fn records(&self, timeout: Duration) -> Result<Vec<ConsumerRecord>, ClientError> {
         let deadline = now() + timeout;
         loop {
-            self.shared.polled.set(now());
-            if self.shared.membership.borrow().next() != Next::Work {
-                self.rejoin().await?;
-            }
-            let left = deadline.since(now());
-            let records = self.consumer.poll(left.min(POLL_SLICE)).await?;
-            let must_rejoin = self.shared.membership.borrow().next() != Next::Work;
-            if must_rejoin {
-                // Not handed out: whoever gets the partitions reads them from what is committed.
-                continue;
-            }
-            if !records.is_empty() || now() >= deadline {
-                self.note_positions(&records);
+            if let Polled::Records(records) = self.poll(deadline.since(now())).await? {
                 return Ok(records);
             }
         }
     }
 
-    /// Commits all that `poll` has handed out, if that is more than is committed already. `Err` with REBALANCE_IN_PROGRESS, ILLEGAL_GENERATION or UNKNOWN_MEMBER_ID: the partitions may be
-    /// another's by now, and it begins at the last commit.
+    /// Commits everything that was handed out, and waits for it.
     pub async fn commit(&self) -> Result<(), ClientError> {
-        let positions = self.shared.positions.borrow().clone();
-        let identity = self.shared.membership.borrow().identity();
-        if positions.is_empty() || !self.shared.has_uncommitted.replace(false) {
-            return Ok(());
-        }
-        let committed = self.shared.coordinator.commit(&identity, &positions).await;
-        if let Err(error) = &committed {
-            self.shared.has_uncommitted.set(true);
-            if !self.shared.note_error(&identity, error) {
-                self.shared.coordinator.forget();
-            }
-        }
-        committed
+        self.commit_offsets(self.shared.positions()).await
     }
 
-    /// The partitions that this member has now.
-    pub fn assignment(&self) -> Vec<(String, i32)> {
-        self.shared.membership.borrow().assignment()
+    /// Commits these offsets, each that of the next record to read.
+    pub async fn commit_offsets(&self, offsets: BTreeMap<TopicPartition, CommittedOffset>) -> Result<(), ClientError> {
+        let who = self.group_metadata();
+        commit(&self.shared, who, offsets).await
     }
 
-    /// Leaves the group, unless it is to come back under its instance id. Commits nothing.
-    pub async fn close(self) -> Result<(), ClientError> {
-        let identity = self.shared.membership.borrow_mut().leave();
-        if identity.member_id.is_empty() || self.shared.options.instance_id.is_some() {
-            return Ok(());
-        }
-        self.shared.coordinator.leave(&identity).await
+    /// Commits everything that was handed out in the background; the answer can be waited for, or not.
+    pub fn commit_soon(&self) -> impl Future<Output = Result<(), ClientError>> + 'static {
+        let (shared, who, offsets) = (self.shared.clone(), self.group_metadata(), self.shared.positions());
+        let (done, receiver) = oneshot();
+        let work = async move {
+            // Nobody may be waiting.
+            let _ = done.send(commit(&shared, who, offsets).await);
+        };
+        spawn("group commit", work).detach();
+        async move { receiver.await.unwrap_or(Err(ClientError::Closed { what: "group consumer" })) }
     }
 
-    /// Gives everything back and joins, until this member has its part of a generation.
-    async fn rejoin(&self) -> Result<(), ClientError> {
-        self.give_back();
-        let mut retry = Retry::within(self.shared.options.max_poll_interval);
-        let what = format!("joining group {}", self.shared.options.group);
-        loop {
-            self.shared.polled.set(now());
-            let (next, identity) = {
-                let membership = self.shared.membership.borrow();
-                (membership.next(), membership.identity())
-            };
-            let done = match next {
-                Next::Join => self.shared.join().await,
-                Next::Sync { is_leader } => self.shared.sync(is_leader).await,
-                Next::Work => match self.take_over().await {
-                    Ok(()) => return Ok(()),
-                    Err(error) => Err(error),
-                },
-            };
-            match done {
-                Ok(()) => {}
-                Err(error) if self.shared.note_error(&identity, &error) => sleep(REJOIN_PAUSE).await,
-                Err(error) => {
-                    self.shared.coordinator.forget();
-                    retry.after(&what, error).await?;
-                }
-            }
-        }
+    /// What the group has committed; partitions without are left out.
+    pub async fn committed(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError> {
+        let host = &self.shared.host;
+        let who = self.group_metadata();
+        let places = offsets::fetch(&host.client, &host.coordinator, &who, Some(partitions), false).await?;
+        Ok(places.into_iter().filter_map(|(at, place)| Some((at, place?))).collect())
     }
 
-    fn give_back(&self) {
-        let positions = self.shared.positions.take();
-        for (topic, partition) in positions.into_keys() {
-            self.consumer.unassign(&topic, partition);
+    /// Goes on from another place in a partition of the assignment.
+    pub fn seek(&self, at: &TopicPartition, start: StartAt) -> Result<(), ClientError> {
+        if !self.shared.member.borrow().assignment().contains(at) {
+            return Err(ClientError::Misuse { what: format!("seek: {at} is not assigned to this member") });
         }
-        for (topic, partition) in self.assignment() {
-            self.consumer.unassign(&topic, partition);
-        }
-    }
-
-    /// Begins in each partition where the group has committed.
-    async fn take_over(&self) -> Result<(), ClientError> {
-        let assignment = self.assignment();
-        let committed = self.shared.coordinator.committed(&assignment).await?;
-        for at in assignment {
-            let start = committed.get(&at).map_or(self.shared.options.start, |offset| StartAt::Offset(*offset));
-            self.consumer.assign(&at.0, at.1, start).await?;
-        }
+        self.shared.epochs.borrow_mut().remove(at);
+        self.shared.consumer.assign_now(at.topic.clone(), at.partition, start);
         Ok(())
     }
 
-    fn note_positions(&self, records: &[ConsumerRecord]) {
-        let mut positions = self.shared.positions.borrow_mut();
-        for record in records {
-            positions.insert((record.topic.to_string(), record.partition), record.offset + 1);
-        }
-        if !records.is_empty() {
-            self.shared.has_uncommitted.set(true);
-        }
+    /// Offset of the next record that a poll gives; `None` while it is being found out.
+    pub fn position(&self, at: &TopicPartition) -> Option<i64> {
+        self.shared.consumer.position(&at.topic, at.partition)
+    }
+
+    /// The end that the last answer told; `None` before one came.
+    pub fn end_offset(&self, at: &TopicPartition) -> Option<i64> {
+        self.shared.consumer.end_offset(&at.topic, at.partition)
+    }
+
+    /// What the group has given to this member and not taken back.
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.shared.member.borrow().assignment().iter().cloned().collect()
+    }
+
+    /// Who this member is now: what a transaction needs to commit its offsets.
+    pub fn group_metadata(&self) -> GroupMetadata {
+        self.shared.member.borrow().metadata()
+    }
+
+    /// Commits what was handed out and polled past, if that is automatic, and leaves the group. Reads no more until the next `subscribe`.
+    pub async fn unsubscribe(&self) -> Result<(), ClientError> {
+        let shared = &self.shared;
+        let is_automatic = shared.member.borrow().settings().auto_commit.is_some();
+        // As a poll would: the application is through with what it has.
+        drop(shared.enter_poll());
+        let rest = shared.member.borrow().uncommitted();
+        let committed = if is_automatic { self.commit_offsets(rest).await } else { Ok(()) };
+        let held = {
+            let mut member = shared.member.borrow_mut();
+            member.leave("the consumer was closed");
+            member.let_go()
+        };
+        held.iter().for_each(|at| shared.consumer.unassign(&at.topic, at.partition));
+        shared.interrupt.notify_all();
+        shared.work.notify_all();
+        // The driver says goodbye; the group does not need this consumer to wait for ever.
+        let gone = async {
+            loop {
+                let changed = shared.consumer.changed().listen();
+                if !shared.member.borrow().is_leaving() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let _ = timeout(shared.host.client.options().request_timeout, gone).await;
+        committed
+    }
+
+    /// [`GroupConsumer::unsubscribe`] for good.
+    pub async fn close(self) -> Result<(), ClientError> {
+        self.unsubscribe().await
+    }
+}
+
+async fn commit(shared: &Shared, who: GroupMetadata, offsets: Offsets) -> Result<(), ClientError> {
+    offsets::commit(&shared.host.client, &shared.host.coordinator, &who, &offsets).await?;
+    shared.member.borrow_mut().committed(&offsets);
+    Ok(())
+}
+
+/// Ends a poll, also one that was dropped while it waited.
+struct InsidePoll<'a>(&'a Shared);
+
+impl Drop for InsidePoll<'_> {
+    fn drop(&mut self) {
+        self.0.member.borrow_mut().poll_ends(now());
+        self.0.work.notify_all();
     }
 }
 
 impl Shared {
-    async fn join(&self) -> Result<(), ClientError> {
-        let (identity, topics) = {
-            let membership = self.membership.borrow();
-            (membership.identity(), membership.topics().to_vec())
-        };
-        let joined = self.coordinator.join(&identity, &topics).await?;
-        self.membership.borrow_mut().joined(joined);
-        Ok(())
+    fn enter_poll(&self) -> InsidePoll<'_> {
+        let positions = self.positions();
+        self.member.borrow_mut().poll_begins(positions);
+        self.work.notify_all();
+        InsidePoll(self)
     }
 
-    async fn sync(&self, is_leader: bool) -> Result<(), ClientError> {
-        let identity = self.membership.borrow().identity();
-        let parts = match is_leader {
-            true => self.share_out().await?,
-            false => BTreeMap::new(),
+    /// Where the application stands in what it has.
+    fn positions(&self) -> Offsets {
+        let epochs = self.epochs.borrow();
+        let place = |at: &TopicPartition| {
+            let offset = self.consumer.position(&at.topic, at.partition)?;
+            let leader_epoch = epochs.get(at).copied().unwrap_or(-1);
+            Some((at.clone(), CommittedOffset { offset, leader_epoch, metadata: String::new() }))
         };
-        let assignment = self.coordinator.sync(&identity, &parts).await?;
-        self.membership.borrow_mut().synced(assignment);
-        Ok(())
+        self.member.borrow().assignment().iter().filter_map(place).collect()
     }
 
-    /// The leader's work.
-    async fn share_out(&self) -> Result<assignor::Parts, ClientError> {
-        let members = self.membership.borrow().members().clone();
-        let mut partitions = BTreeMap::new();
-        for topic in members.values().flatten() {
-            if !partitions.contains_key(topic) {
-                let count = self.client.refresh(topic).await.map_or(0, |info| info.partitions.len());
-                partitions.insert(topic.clone(), count as i32);
+    fn note_epochs(&self, records: &[ConsumerRecord]) {
+        let mut epochs = self.epochs.borrow_mut();
+        for run in records.chunk_by(|a, b| a.partition == b.partition && a.topic == b.topic) {
+            if let Some(last) = run.last() {
+                let at = TopicPartition { topic: last.topic.clone(), partition: last.partition };
+                epochs.insert(at, last.leader_epoch);
             }
         }
-        Ok(assignor::range(&members, &partitions))
     }
 
-    async fn send_heartbeats(&self) {
-        loop {
-            sleep(self.options.heartbeat_interval).await;
-            let identity = {
-                let membership = self.membership.borrow();
-                membership.is_member().then(|| membership.identity())
+    /// Makes a change of the assignment true for the records that come next.
+    fn apply(&self, notice: Notice) -> Result<Polled, ClientError> {
+        match notice {
+            Notice::Assigned(places) => self.begin(places),
+            Notice::Revoked(gone) => Ok(Polled::Revoked(self.stop(gone))),
+            Notice::Lost(gone) => Ok(Polled::Lost(self.stop(gone))),
+        }
+    }
+
+    fn begin(&self, places: Places) -> Result<Polled, ClientError> {
+        for (at, place) in &places {
+            let start = match place {
+                Some(committed) => Some(StartAt::Offset(committed.offset)),
+                None => self.reset,
             };
-            let Some(identity) = identity else { continue };
-            if self.polled.get().elapsed() > self.options.max_poll_interval {
-                // The application is stuck: others must have its partitions.
-                self.membership.borrow_mut().lost();
-                drop(self.coordinator.leave(&identity).await);
-                continue;
-            }
-            if let Err(error) = self.coordinator.heartbeat(&identity).await
-                && !self.note_error(&identity, &error)
-            {
-                self.coordinator.forget();
-            }
+            let Some(start) = start else {
+                let group = self.host.settings.group.clone();
+                let error = ClientError::NoOffset { group, topic: at.topic.to_string(), partition: at.partition };
+                self.member.borrow_mut().fail(error.clone());
+                return Err(error);
+            };
+            self.consumer.assign_now(at.topic.clone(), at.partition, start);
         }
+        Ok(Polled::Assigned(places.into_keys().collect()))
     }
 
-    /// Whether the error is an answer about the membership of `identity`. If that is still ours, it has changed.
-    fn note_error(&self, identity: &Identity, error: &ClientError) -> bool {
-        let Some(code) = error.code() else { return false };
-        let mut membership = self.membership.borrow_mut();
-        match membership.identity() == *identity {
-            true => membership.refused(code),
-            // An answer to the member that this one was before.
-            false => Membership::is_about_membership(code),
+    fn stop(&self, gone: BTreeSet<TopicPartition>) -> Vec<TopicPartition> {
+        for at in &gone {
+            self.consumer.unassign(&at.topic, at.partition);
+            self.epochs.borrow_mut().remove(at);
+        }
+        gone.into_iter().collect()
+    }
+}
+
+/// As Kafka's clients make theirs: 16 random bytes in base 64.
+fn random_id() -> String {
+    loop {
+        // Some begin with a dash, which Kafka never gives.
+        if let Some(id) = TopicId::from_random(random_bytes()) {
+            return id.to_string();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
