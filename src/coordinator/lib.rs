@@ -9,5 +9,6 @@
 //! If an append fails, the host throws the machine away and replays the log: the members and producers who waited are told to come back.
 
 mod effects;
+pub mod transaction;
 
 pub use effects::{Effects, NewRecord, Reply, ReplyTo};
