@@ -17,6 +17,6 @@ impl CompactionSource for CompactedTopics {
     }
 
     fn producers(&self, log: LogKey) -> ProducerFacts {
-        ProducerFacts { last: self.0.home.last_of_producers(log), aborted: Vec::new() }
+        ProducerFacts { last: self.0.home.last_of_producers(log), aborted: self.0.home.aborted_transactions(log) }
     }
 }

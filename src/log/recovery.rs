@@ -15,7 +15,7 @@ use crate::journal::scan::FoundEntry;
 use crate::segment::Segment;
 use crate::state::{LogState, WRITE_SPAN_BYTES};
 use crate::{LogOptions, OpenError, files, scan};
-use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::records::{BatchHeader, EndMarker};
 use ringlane_runtime::{BLOCK_BYTES, File, FileMode, fs};
 use scan::{Bad, Scanner};
 use std::collections::VecDeque;
@@ -29,6 +29,8 @@ pub trait Visitor {
     fn state(&mut self, state: &[u8]) -> bool;
     /// Every batch since then, or since the log's start, in offset order.
     fn batch(&mut self, header: &BatchHeader);
+    /// What the batch that is shown next ends.
+    fn marker(&mut self, _header: &BatchHeader, _marker: EndMarker) {}
 }
 
 /// Shows every batch of the log, whatever a checkpoint knows.
@@ -247,7 +249,7 @@ impl<'a> Recovery<'a> {
         let source = Source { path, file: &file, file_bytes, start: 0, expected: end_offset };
         if !source.rest_is_zero().await? {
             let scanner = Scanner::new(0, end_offset, end_offset, file_bytes);
-            let scanned = scan::scan(&file, scanner, &mut |_| {}).await.map_err(io_error(path, "reading"))?;
+            let scanned = scan::scan(&file, scanner, &mut |_, _| {}).await.map_err(io_error(path, "reading"))?;
             if let Some(bad) = scanned.bad {
                 self.judge(&source, &bad).await?;
             }
@@ -298,8 +300,9 @@ impl<'a> Recovery<'a> {
         let path = files::segment_path(self.folder, segment.base_offset);
         let (from, file_bytes) = (scanner.position(), scanner.file_bytes());
         let interval_bytes = self.options.index_interval_bytes;
-        let scanned = scan::scan(&file, scanner, &mut |header| {
+        let scanned = scan::scan(&file, scanner, &mut |header, marker| {
             segment.push_found(header, interval_bytes);
+            marker.into_iter().for_each(|marker| visitor.marker(header, marker));
             visitor.batch(header);
         })
         .await

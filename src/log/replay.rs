@@ -11,7 +11,7 @@ use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
 use crate::recovery::{Visitor, io_error};
 use crate::{AppendBatch, writer};
-use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::records::{Batch, BatchHeader, EndMarker};
 use ringlane_runtime::{File, FileMode};
 use std::path::Path;
 use std::rc::Rc;
@@ -38,7 +38,9 @@ pub(crate) async fn replay(
         let header = BatchHeader::parse(&bytes).map_err(|error| damaged(entry, error.to_string()))?;
         appended_bytes += bytes.len();
         appended_count += 1;
+        let marker = marker_of(&header, &bytes);
         log.append_replayed(AppendBatch::new(&header, bytes));
+        marker.into_iter().for_each(|marker| visitor.marker(&header, marker));
         visitor.batch(&header);
         if appended_bytes >= FLUSH_EVERY_BYTES {
             appended_bytes = 0;
@@ -49,6 +51,11 @@ pub(crate) async fn replay(
         tracing::info!(%log.id, batches = appended_count, "replayed from the journal");
     }
     make_durable(log).await
+}
+
+fn marker_of(header: &BatchHeader, bytes: &[u8]) -> Option<EndMarker> {
+    let batch = Batch::parse(bytes).ok().filter(|_| header.is_control())?;
+    EndMarker::of(header, batch.body())
 }
 
 enum Place {

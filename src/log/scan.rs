@@ -1,10 +1,10 @@
 //! Checks stored bytes batch by batch, and looks for good batches behind bad ones.
 //!
-//! [`Scanner`] is pure and keeps no body: the CRC is computed as the bytes pass, so that a length field that lies costs no memory. The
-//! functions below feed it from a file. Used by `recovery`, and by `truncate` to rebuild an index.
+//! [`Scanner`] is pure and keeps no body but that of a marker: the CRC is computed as the bytes pass, so that a length field that lies
+//! costs no memory. The functions below feed it from a file. Used by `recovery`, and by `truncate` to rebuild an index.
 
 use crate::mutants::{Mutant, is_on};
-use ringlane_protocol::records::{BatchHeader, HEADER_BYTES};
+use ringlane_protocol::records::{BatchHeader, EndMarker, HEADER_BYTES};
 use ringlane_runtime::{BLOCK_BYTES, Buffer, File, give_way};
 use std::io;
 
@@ -20,6 +20,9 @@ pub(crate) struct Bad {
     pub position: u64,
     pub found: String,
 }
+
+/// Is told of every good batch, and what it ends if it is a marker.
+pub(crate) type Found<'a> = &'a mut dyn FnMut(&BatchHeader, Option<EndMarker>);
 
 /// Follows the batches of one segment.
 pub(crate) struct Scanner {
@@ -37,6 +40,20 @@ struct Body {
     header: BatchHeader,
     crc: u32,
     left: usize,
+    /// Of a control batch that may be a marker.
+    kept: Option<Vec<u8>>,
+}
+
+impl Body {
+    fn of(header: BatchHeader, head: &[u8]) -> Body {
+        let left = header.size() - HEADER_BYTES;
+        let may_be_marker = header.is_control() && left <= EndMarker::BODY_BYTES_MAX;
+        Body { header, crc: crc32c::crc32c(&head[CRC_FROM..]), left, kept: may_be_marker.then(Vec::new) }
+    }
+
+    fn marker(&self) -> Option<EndMarker> {
+        EndMarker::of(&self.header, self.kept.as_deref()?)
+    }
 }
 
 impl Scanner {
@@ -66,8 +83,8 @@ impl Scanner {
         self.expected_offset
     }
 
-    /// Takes the next bytes; calls `found` for every batch that ends in them and is good.
-    pub fn feed(&mut self, mut bytes: &[u8], found: &mut dyn FnMut(&BatchHeader)) -> Result<(), Bad> {
+    /// Takes the next bytes; calls `found` for every batch that ends in them and is good, with what it ends if it is a marker.
+    pub fn feed(&mut self, mut bytes: &[u8], found: Found<'_>) -> Result<(), Bad> {
         loop {
             match &mut self.body {
                 None => {
@@ -79,25 +96,27 @@ impl Scanner {
                     if self.head_bytes < HEADER_BYTES {
                         return Ok(());
                     }
-                    let header = self.check_header()?;
-                    let crc = crc32c::crc32c(&self.head[CRC_FROM..]);
-                    self.body = Some(Body { header, crc, left: header.size() - HEADER_BYTES });
+                    self.body = Some(Body::of(self.check_header()?, &self.head));
                 }
                 Some(body) => {
                     let (part, rest) = bytes.split_at(bytes.len().min(body.left));
                     body.crc = crc32c::crc32c_append(body.crc, part);
                     body.left -= part.len();
+                    if let Some(kept) = &mut body.kept {
+                        kept.extend_from_slice(part);
+                    }
                     bytes = rest;
                     if body.left > 0 {
                         return Ok(());
                     }
                     let Body { header, crc, .. } = *body;
+                    let marker = body.marker();
                     if crc != header.crc && !is_on(Mutant::TrustTornTail) {
                         return Err(
                             self.bad(format!("its CRC32C is {crc:#010x}, its header says {:#010x}", header.crc))
                         );
                     }
-                    found(&header);
+                    found(&header, marker);
                     self.position += header.size() as u64;
                     self.expected_offset = header.next_offset();
                     self.head_bytes = 0;
@@ -147,11 +166,7 @@ pub(crate) struct Scanned {
 }
 
 /// Verifies `file` from `position` on (a batch's start) up to `file_bytes`.
-pub(crate) async fn scan(
-    file: &File,
-    mut scanner: Scanner,
-    found: &mut dyn FnMut(&BatchHeader),
-) -> io::Result<Scanned> {
+pub(crate) async fn scan(file: &File, mut scanner: Scanner, found: Found<'_>) -> io::Result<Scanned> {
     let mut at = scanner.position;
     let mut buffer = Buffer::take(SCAN_READ_BYTES);
     let mut bad = None;
@@ -239,7 +254,8 @@ pub(crate) async fn good_at(
         let (read, buffer) = file.read_at(Buffer::take(SCAN_READ_BYTES), aligned).await;
         let have = (read? as u64).min(file_bytes - aligned) as usize;
         let skip = (at - aligned) as usize;
-        if have <= skip || scanner.feed(&buffer[skip..have], &mut |header| _ = good.get_or_insert(*header)).is_err() {
+        if have <= skip || scanner.feed(&buffer[skip..have], &mut |header, _| _ = good.get_or_insert(*header)).is_err()
+        {
             break;
         }
         at = aligned + have as u64;
@@ -251,7 +267,7 @@ pub(crate) async fn good_at(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringlane_protocol::records::{BatchBuilder, Compression};
+    use ringlane_protocol::records::{BatchBuilder, Compression, ControlType, marker_batch, patch_base_offset};
 
     fn batch(base_offset: i64, records: usize, value_bytes: usize) -> Vec<u8> {
         let mut builder = BatchBuilder::new(Compression::None).base_offset(base_offset);
@@ -266,7 +282,7 @@ mod tests {
         let mut scanner = Scanner::new(0, 0, 0, bytes.len() as u64);
         let mut found = Vec::new();
         for piece in bytes.chunks(step) {
-            if let Err(bad) = scanner.feed(piece, &mut |header| found.push(header.base_offset)) {
+            if let Err(bad) = scanner.feed(piece, &mut |header, _| found.push(header.base_offset)) {
                 return (found, Some(bad));
             }
         }
@@ -279,6 +295,26 @@ mod tests {
         let bytes = [batch(0, 3, 10), batch(3, 1, 0), batch(4, 20, 100), batch(30, 2, 5)].concat();
         for step in [1, 7, 60, 61, 62, 200, bytes.len()] {
             assert_eq!(scan_bytes(&bytes, step), (vec![0, 3, 4, 30], None), "step {step}");
+        }
+    }
+
+    /// A partition that takes a commit for an abort shows readers what was taken back, or hides what was committed.
+    #[test]
+    fn markers_are_read_wherever_the_reads_fall() {
+        let marker = |kind, offset| {
+            let mut bytes = marker_batch(kind, 7, 1, 9, 1_000);
+            patch_base_offset(&mut bytes, offset);
+            bytes
+        };
+        let bytes = [batch(0, 2, 10), marker(ControlType::Abort, 2), marker(ControlType::Commit, 3)].concat();
+        for step in [1, 60, 61, 90, bytes.len()] {
+            let mut scanner = Scanner::new(0, 0, 0, bytes.len() as u64);
+            let mut found = Vec::new();
+            for piece in bytes.chunks(step) {
+                scanner.feed(piece, &mut |_, marker| found.push(marker)).unwrap();
+            }
+            let of = |kind| Some(EndMarker { kind, coordinator_epoch: 9 });
+            assert_eq!(found, [None, of(ControlType::Abort), of(ControlType::Commit)], "step {step}");
         }
     }
 

@@ -96,7 +96,7 @@ async fn keep_below(file: &File, base: i64, offset: i64, interval_bytes: u32) ->
     let mut segment = Segment::new(base);
     let mut end_offset = base;
     let file_bytes = file.len().await?;
-    scan::scan(file, Scanner::new(0, base, base, file_bytes), &mut |header| {
+    scan::scan(file, Scanner::new(0, base, base, file_bytes), &mut |header, _| {
         if header.last_offset() < offset {
             segment.push_found(header, interval_bytes);
             end_offset = header.next_offset();

@@ -3,6 +3,7 @@
 //! Lives in [`crate::HomeShard`]'s table, on the partition's home shard. Called by its append, read, offset and apply rooms under one borrow;
 //! nothing here waits, performs I/O or calls back.
 
+use crate::aborted_index::AbortedIndex;
 use crate::delayed_fetch::Watcher;
 use crate::delayed_produce::{RequestId, WaitQueue};
 use crate::high_watermark::HighWatermark;
@@ -11,10 +12,11 @@ use crate::leader_epochs::LeaderEpochs;
 use crate::message::{AppendFailure, Isolation, LeaderHint, PreparedBatch, ReadEntry, ReadResult};
 use crate::open_transactions::OpenTransactions;
 use crate::producer_state::{PartitionNumber, ProducerTable, Verdict};
+use crate::verification::{VerificationGuard, Verifications};
 use ringlane_log::{AppendBatch, Log};
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{
-    BatchHeader, NO_TIMESTAMP, TimestampType, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
+    NO_TIMESTAMP, TimestampType, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
 };
 use ringlane_runtime::Instant;
 use std::collections::VecDeque;
@@ -29,6 +31,8 @@ pub(crate) struct Partition {
     pub epochs: LeaderEpochs,
     pub high: HighWatermark,
     pub transactions: OpenTransactions,
+    pub aborted: AbortedIndex,
+    pub verifications: Verifications,
     pub for_stable: WaitQueue,
     pub for_high: WaitQueue,
     pub unstable: VecDeque<Unstable>,
@@ -92,16 +96,14 @@ impl Partition {
     pub fn sequence(
         &mut self,
         batch: PreparedBatch,
+        guard: Option<VerificationGuard>,
         producers: &mut ProducerTable,
         now_ms: i64,
     ) -> Result<Sequenced, AppendFailure> {
         let PreparedBatch { mut bytes, mut header } = batch;
-        if header.is_transactional() {
-            return Err(self.cannot_verify(&header));
-        }
         if header.has_producer() {
             match producers.check(self.number, &header) {
-                Verdict::Append => {}
+                Verdict::Append => self.check_transaction(&header, guard, producers)?,
                 Verdict::Duplicate(appended) => {
                     return Ok(Sequenced {
                         base_offset: appended.base_offset,
@@ -110,11 +112,13 @@ impl Partition {
                         bytes: 0,
                     });
                 }
-                Verdict::Refuse(error, message) => return Err(AppendFailure::new(error, message)),
-            }
-            if self.transactions.is_open(header.producer_id) {
-                let message = format!("producer {} has an open transaction here", header.producer_id);
-                return Err(AppendFailure::new(ErrorCode::InvalidTxnState, message));
+                Verdict::Refuse(error, message) => {
+                    // A batch of a transaction that is over is told so, not that its sequence is wrong: the client must abort, not resend.
+                    if error == ErrorCode::OutOfOrderSequenceNumber && header.is_transactional() {
+                        self.check_transaction(&header, guard, producers)?;
+                    }
+                    return Err(AppendFailure::new(error, message));
+                }
             }
         }
         if self.spec.config.timestamp_type == TimestampType::LogAppendTime {
@@ -131,24 +135,16 @@ impl Partition {
         if header.has_producer() {
             producers.note(self.number, &header, now_ms);
         }
+        if header.is_transactional() {
+            self.transactions.note(&header);
+            self.verifications.opened(header.producer_id);
+        }
         Ok(Sequenced {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),
             log_append_time_ms: self.append_time(header.max_timestamp),
             bytes: bytes_count,
         })
-    }
-
-    /// Transactional batches must be verified with their coordinator before the first append (KIP-890). Without one Kafka's broker says what
-    /// makes every client try again without fetching metadata.
-    fn cannot_verify(&self, header: &BatchHeader) -> AppendFailure {
-        AppendFailure::new(
-            ErrorCode::NotEnoughReplicas,
-            format!(
-                "the transaction of producer {} cannot be verified: no coordinator is available",
-                header.producer_id
-            ),
-        )
     }
 
     fn append_time(&self, max_timestamp: i64) -> i64 {
@@ -161,7 +157,11 @@ impl Partition {
     /// What is stable has moved. Says whether more has become visible.
     pub fn advance_high_watermark(&mut self) -> bool {
         let others = [];
-        self.high.advance(self.log.stable_offset(), others, self.isr_is_enough())
+        let moves = self.high.advance(self.log.stable_offset(), others, self.isr_is_enough());
+        if moves {
+            self.transactions.replicated(self.high.offset());
+        }
+        moves
     }
 
     pub fn visible(&self, isolation: Isolation) -> Visible {

@@ -4,6 +4,7 @@
 //! Pure; lives on the home shard. The sequencing step checks, then notes what it appended; opening a log replays its headers. Bounded:
 //! clients choose producer ids, so the table forgets the least active ones, as if they had expired.
 
+use crate::message::ActiveProducer;
 use ringlane_log::cleaner::LastOfProducer;
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{BatchHeader, NO_PRODUCER_EPOCH, NO_SEQUENCE, sequence_after};
@@ -28,6 +29,8 @@ pub(crate) struct ProducerTable {
 
 struct Producer {
     epoch: i16,
+    /// Of the coordinator that wrote its last marker here.
+    coordinator_epoch: i32,
     batches: Batches,
     active_ms: i64,
     /// Active since the clock's hand came by.
@@ -56,9 +59,13 @@ pub(crate) struct Appended {
 pub(crate) struct KeptProducer {
     pub producer_id: i64,
     pub epoch: i16,
+    pub coordinator_epoch: i32,
     pub active_ms: i64,
     pub batches: Vec<KeptBatch>,
 }
+
+/// "None yet".
+const NO_COORDINATOR_EPOCH: i32 = -1;
 
 impl ProducerTable {
     pub fn new(producers_max: usize) -> ProducerTable {
@@ -86,19 +93,66 @@ impl ProducerTable {
             producer.note(batch, now_ms);
             return;
         }
-        let mut producer =
-            Producer { epoch: NO_PRODUCER_EPOCH, batches: Batches::default(), active_ms: now_ms, touched: false };
+        let mut producer = Producer {
+            epoch: NO_PRODUCER_EPOCH,
+            coordinator_epoch: NO_COORDINATOR_EPOCH,
+            batches: Batches::default(),
+            active_ms: now_ms,
+            touched: false,
+        };
         producer.note(batch, now_ms);
         // A first batch is no activity yet: who never sends a second one goes first.
         producer.touched = false;
         self.insert(key, producer);
     }
 
+    /// Notes a marker of the log, like [`ProducerTable::note`]; and which coordinator wrote it.
+    pub fn note_marker(
+        &mut self,
+        partition: PartitionNumber,
+        batch: &BatchHeader,
+        coordinator_epoch: i32,
+        now_ms: i64,
+    ) {
+        self.note(partition, batch, now_ms);
+        if let Some(producer) = self.producers.get_mut(&(partition, batch.producer_id)) {
+            producer.coordinator_epoch = coordinator_epoch;
+        }
+    }
+
+    /// The epochs of a producer and of the coordinator that wrote its last marker; `None` for one that is not known.
+    pub fn epochs_of(&self, partition: PartitionNumber, producer_id: i64) -> Option<(i16, i32)> {
+        let known = self.producers.get(&(partition, producer_id))?;
+        Some((known.epoch, known.coordinator_epoch))
+    }
+
+    /// The producers of one partition as DescribeProducers has them.
+    pub fn active(&self, partition: PartitionNumber) -> impl Iterator<Item = ActiveProducer> {
+        let of_partition = self.producers.range((partition, i64::MIN)..=(partition, i64::MAX));
+        of_partition.map(|((_, producer_id), known)| {
+            let last = known.batches.last();
+            ActiveProducer {
+                producer_id: *producer_id,
+                epoch: known.epoch,
+                last_sequence: last.map_or(NO_SEQUENCE, |last| last.last_sequence),
+                last_timestamp: last.map_or(known.active_ms, |last| last.max_timestamp),
+                coordinator_epoch: known.coordinator_epoch,
+                transaction_start_offset: -1,
+            }
+        })
+    }
+
     /// Takes a producer back that a checkpoint stored.
     pub fn restore(&mut self, partition: PartitionNumber, kept: KeptProducer) {
         let mut batches = Batches::default();
         kept.batches.into_iter().for_each(|batch| batches.push(batch));
-        let producer = Producer { epoch: kept.epoch, batches, active_ms: kept.active_ms, touched: false };
+        let producer = Producer {
+            epoch: kept.epoch,
+            coordinator_epoch: kept.coordinator_epoch,
+            batches,
+            active_ms: kept.active_ms,
+            touched: false,
+        };
         self.insert((partition, kept.producer_id), producer);
     }
 
@@ -108,6 +162,7 @@ impl ProducerTable {
         let keep = |((_, producer_id), producer): (&Key, &Producer)| KeptProducer {
             producer_id: *producer_id,
             epoch: producer.epoch,
+            coordinator_epoch: producer.coordinator_epoch,
             active_ms: producer.active_ms,
             batches: producer.batches.oldest_first(),
         };

@@ -174,7 +174,7 @@ impl Plan {
                 appends.push(ShardAppend { to, request, places: Vec::new() });
                 appends.len() - 1
             });
-            appends[index].request.entries.push(AppendEntry { at, batch });
+            appends[index].request.entries.push(AppendEntry { at, guard: None, batch });
             appends[index].places.push(place);
         }
         let pending = Pending {

@@ -103,7 +103,7 @@ async fn end_of(path: &Path, base_offset: i64) -> Result<i64, OpenError> {
     file.sync().await.map_err(io_error(path, "syncing before the first read"))?;
     let file_bytes = file.len().await.map_err(io_error(path, "asking for the size"))?;
     let scanner = Scanner::new(0, base_offset, base_offset, file_bytes);
-    let scanned = scan::scan(&file, scanner, &mut |_| {}).await.map_err(io_error(path, "reading"))?;
+    let scanned = scan::scan(&file, scanner, &mut |_, _| {}).await.map_err(io_error(path, "reading"))?;
     match scanned.bad {
         None => Ok(scanned.end_offset),
         Some(bad) => Err(OpenError::Corrupt {

@@ -1,6 +1,7 @@
 //! What the metadata says becomes true here: partitions open, change their leader or settings, and go.
 
 use super::{HomeShard, Inner, PartitionSpec};
+use crate::aborted_index::AbortedIndex;
 use crate::delayed_produce::{Done, WaitQueue};
 use crate::high_watermark::HighWatermark;
 use crate::leader_epochs::{CHECKPOINT_FILE, LeaderEpochs};
@@ -9,10 +10,11 @@ use crate::open_transactions::OpenTransactions;
 use crate::partition::Partition;
 use crate::producer_state::PartitionNumber;
 use crate::snapshot::{self, Snapshot};
+use crate::verification::Verifications;
 use bytes::Bytes;
 use ringlane_log::{Log, LogId, LogKey, OpenError, Visitor};
 use ringlane_protocol::ErrorCode;
-use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::records::{BatchHeader, ControlType, EndMarker};
 use ringlane_runtime::wall_clock_ms;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,6 +63,7 @@ impl Inner {
             now_ms: wall_clock_ms(),
             epochs: LeaderEpochs::default(),
             transactions: OpenTransactions::default(),
+            aborted: AbortedIndex::default(),
         };
         let log = match self.logs.open(id, spec.log, spec.is_new, &mut rebuilt).await {
             Ok(log) => log,
@@ -69,11 +72,13 @@ impl Inner {
                 return Err(ApplyError::Open { topic: spec.topic, partition: spec.at.partition, source });
             }
         };
-        let Rebuilt { epochs, transactions, .. } = rebuilt;
+        let Rebuilt { epochs, mut transactions, mut aborted, .. } = rebuilt;
+        transactions.replicated(log.stable_offset());
+        aborted.forget_below(log.start_offset());
         let checkpoint = read_checkpoint(&log).await;
         let mut epochs = LeaderEpochs::merged(checkpoint, epochs, log.end_offset());
         epochs.truncate_from_start(log.start_offset());
-        Ok(partition(spec, number, log, epochs, transactions))
+        Ok(partition(spec, number, log, epochs, transactions, aborted))
     }
 
     /// What a checkpoint of the log stores of its partition. `None`: the log is not in use yet.
@@ -81,7 +86,7 @@ impl Inner {
         let state = self.state.borrow();
         let partition = state.by_log.get(&log).and_then(|at| state.partitions.get(at))?;
         let producers = state.producers.kept_of(partition.number);
-        Some(snapshot::encode(&partition.epochs, &partition.transactions, producers.iter()))
+        Some(snapshot::encode(&partition.epochs, &partition.transactions, &partition.aborted, producers.iter()))
     }
 
     fn is_offline(&self, at: TopicPartition, offline: bool) {
@@ -172,12 +177,13 @@ struct Rebuilt<'a> {
     now_ms: i64,
     epochs: LeaderEpochs,
     transactions: OpenTransactions,
+    aborted: AbortedIndex,
 }
 
 impl Visitor for Rebuilt<'_> {
     fn state(&mut self, state: &[u8]) -> bool {
-        let Some(Snapshot { epochs, transactions, producers }) = snapshot::decode(state) else { return false };
-        (self.epochs, self.transactions) = (epochs, transactions);
+        let Some(Snapshot { epochs, transactions, aborted, producers }) = snapshot::decode(state) else { return false };
+        (self.epochs, self.transactions, self.aborted) = (epochs, transactions, aborted);
         let table = &mut self.shard.state.borrow_mut().producers;
         producers.into_iter().for_each(|producer| table.restore(self.number, producer));
         true
@@ -185,11 +191,25 @@ impl Visitor for Rebuilt<'_> {
 
     fn batch(&mut self, batch: &BatchHeader) {
         self.epochs.assign(batch.leader_epoch, batch.base_offset);
-        self.transactions.note(batch);
+        match batch.is_control() {
+            // Its marker was shown before, if the cleaner has left one.
+            true => drop(self.transactions.end(batch.producer_id, batch.base_offset)),
+            false => self.transactions.note(batch),
+        }
         if batch.has_producer() {
             let table = &mut self.shard.state.borrow_mut().producers;
             table.note(self.number, batch, batch.max_timestamp.min(self.now_ms));
         }
+    }
+
+    fn marker(&mut self, batch: &BatchHeader, marker: EndMarker) {
+        let ended = self.transactions.end(batch.producer_id, batch.base_offset);
+        if let Some(ended) = ended.filter(|_| marker.kind == ControlType::Abort) {
+            self.aborted.push(ended);
+        }
+        let table = &mut self.shard.state.borrow_mut().producers;
+        let active_ms = batch.max_timestamp.min(self.now_ms);
+        table.note_marker(self.number, batch, marker.coordinator_epoch, active_ms);
     }
 }
 
@@ -199,6 +219,7 @@ fn partition(
     log: Log,
     epochs: LeaderEpochs,
     transactions: OpenTransactions,
+    aborted: AbortedIndex,
 ) -> Partition {
     Partition {
         high: HighWatermark::new(log.stable_offset()),
@@ -207,6 +228,8 @@ fn partition(
         log,
         epochs,
         transactions,
+        aborted,
+        verifications: Verifications::default(),
         for_stable: WaitQueue::default(),
         for_high: WaitQueue::default(),
         unstable: VecDeque::new(),

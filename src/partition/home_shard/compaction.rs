@@ -9,13 +9,12 @@ use ringlane_log::cleaner::LastOfProducer;
 use std::collections::BTreeMap;
 
 impl HomeShard {
-    /// Whose log it is, and the offset below which nothing changes any more. `None` also for a partition with transactions: without an
-    /// index of the aborted ones the cleaner would take their records for the newest.
+    /// Whose log it is, and the offset below which nothing changes any more.
     pub fn cleanable(&self, log: LogKey) -> Option<(TopicPartition, i64)> {
         let state = self.inner.state.borrow();
         let partition = state.partitions.get(state.by_log.get(&log)?)?;
         let last_stable_offset = partition.visible(Isolation::ReadCommitted).last_stable_offset;
-        (!partition.transactions.were_seen()).then_some((partition.spec.at, last_stable_offset))
+        Some((partition.spec.at, last_stable_offset))
     }
 
     /// The last batch of each producer that is remembered.

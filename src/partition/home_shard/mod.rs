@@ -1,7 +1,7 @@
 //! The partitions whose home is this shard, and what the mesh may ask of them.
 //!
 //! One [`HomeShard`] per shard, for as long as the shard. Rooms: `apply` (the metadata opens, changes and drops partitions), `append` (the
-//! sequencing step), `stable` (what happens when bytes became stable, and on timeouts), `read`, `offsets`, `retention`. All state is behind one
+//! sequencing step), `stable` (what happens when bytes became stable, and on timeouts), `read`, `offsets`, `retention`, `transactions`. All state is behind one
 //! `RefCell` that is borrowed for the length of a synchronous step and never across an await; replies are called when it is free again.
 
 mod append;
@@ -11,6 +11,7 @@ mod offsets;
 mod read;
 mod retention;
 mod stable;
+mod transactions;
 
 use crate::config::TopicConfig;
 use crate::delayed_fetch::DelayedFetch;

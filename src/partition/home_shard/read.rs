@@ -4,8 +4,10 @@ use super::{HomeShard, Inner, State};
 use crate::delayed_fetch::{ReadId, Watcher};
 use crate::message::{AbortedTransaction, Isolation, ReadEntry, ReadReply, ReadRequest, ReadResult, TopicPartition};
 use crate::partition::Visible;
+use bytes::Bytes;
 use ringlane_log::{Log, ReadData, ReadError, ReadPlan};
 use ringlane_protocol::ErrorCode;
+use ringlane_protocol::records::batches;
 use ringlane_runtime::{OneshotReceiver, give_way, timeout};
 use std::time::Duration;
 
@@ -154,10 +156,25 @@ impl Inner {
         match data {
             Ok(ReadData { slices, bytes }) => {
                 self.metrics.fetch_bytes.add(bytes as u64);
-                ReadResult { slices, bytes, aborted_transactions: none_aborted(isolation), ..visible.result() }
+                let aborted_transactions = self.aborted_in(entry, isolation, &slices);
+                ReadResult { slices, bytes, aborted_transactions, ..visible.result() }
             }
             Err(error) => ReadResult::failed(code_of(&error)),
         }
+    }
+
+    /// The aborted transactions that what was read may have records of; absent for read_uncommitted.
+    fn aborted_in(&self, entry: &ReadEntry, isolation: Isolation, slices: &[Bytes]) -> Option<Vec<AbortedTransaction>> {
+        if isolation == Isolation::ReadUncommitted {
+            return None;
+        }
+        let state = self.state.borrow();
+        let concerned =
+            state.partitions.get(&entry.at).filter(|partition| partition.aborted.concerns(entry.fetch_offset));
+        let Some(partition) = concerned else { return Some(Vec::new()) };
+        let below = slices.last().and_then(|last| batches(last).filter_map(Result::ok).last());
+        let below = below.map_or(entry.fetch_offset, |last| last.header.next_offset());
+        Some(partition.aborted.overlapping(entry.fetch_offset, below))
     }
 
     fn check(&self, entry: &ReadEntry, isolation: Isolation) -> Result<(Log, Visible), ReadResult> {
@@ -196,9 +213,4 @@ pub(super) fn code_of(error: &ReadError) -> ErrorCode {
         ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
         ReadError::Moved => ErrorCode::NotLeaderOrFollower,
     }
-}
-
-/// No transaction can have ended in a log that takes no transactional batches: the list is empty, and absent for read_uncommitted.
-fn none_aborted(isolation: Isolation) -> Option<Vec<AbortedTransaction>> {
-    (isolation == Isolation::ReadCommitted).then(Vec::new)
 }

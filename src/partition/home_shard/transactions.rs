@@ -1,0 +1,96 @@
+//! What transaction coordinators and connection shards ask about transactions: the gate in front of an append, markers, who is active.
+
+use super::append::Step;
+use super::{HomeShard, Inner, State};
+use crate::delayed_produce::{Done, ReplyFn};
+use crate::message::{
+    Acks, ActiveProducer, AppendReply, AppendResult, MarkerEntry, MarkersRequest, ProducersReply, TopicPartition,
+    VerifyEntry, VerifyReply, VerifyRequest,
+};
+use ringlane_log::LogKey;
+use ringlane_log::cleaner::AbortedTransaction;
+use ringlane_protocol::ErrorCode;
+
+impl HomeShard {
+    /// Asked for the transactional batches of a produce request before they are sent, in the connection's order.
+    pub fn verify(&self, request: VerifyRequest) -> VerifyReply {
+        let mut state = self.inner.state.borrow_mut();
+        let gate = |entry: &VerifyEntry| {
+            let missing = state.missing(&entry.at);
+            let State { partitions, producers, is_closed, .. } = &mut *state;
+            let partition = partitions.get_mut(&entry.at).filter(|_| !*is_closed).ok_or(missing)?;
+            match partition.is_led_by(self.inner.broker_id) {
+                true => partition.gate(entry, producers),
+                false => Err(ErrorCode::NotLeaderOrFollower.into()),
+            }
+        };
+        VerifyReply { results: request.entries.iter().map(gate).collect() }
+    }
+
+    /// Appends the markers now; `reply` is called when they are replicated. A request may name a partition for several producers.
+    pub fn write_markers(&self, request: MarkersRequest, reply: impl FnOnce(AppendReply) + 'static) {
+        let done = self.inner.write_markers(request, Box::new(reply));
+        if let Some(done) = done {
+            done.answer();
+        }
+    }
+
+    /// Who writes to each of the partitions.
+    pub fn producers(&self, wanted: &[TopicPartition]) -> ProducersReply {
+        let state = self.inner.state.borrow();
+        let active = |at: &TopicPartition| {
+            let missing = state.missing(at);
+            let partition = state.partitions.get(at).filter(|_| !state.is_closed).ok_or(missing)?;
+            if !partition.is_led_by(self.inner.broker_id) {
+                return Err(ErrorCode::NotLeaderOrFollower);
+            }
+            let with_transaction = |producer: ActiveProducer| {
+                let open = partition.transactions.of(producer.producer_id);
+                ActiveProducer { transaction_start_offset: open.map_or(-1, |open| open.first_offset), ..producer }
+            };
+            Ok(state.producers.active(partition.number).map(with_transaction).collect())
+        };
+        ProducersReply { results: wanted.iter().map(active).collect() }
+    }
+
+    /// The aborted transactions of a log, for its cleaner.
+    pub fn aborted_transactions(&self, log: LogKey) -> Vec<AbortedTransaction> {
+        let state = self.inner.state.borrow();
+        let partition = state.by_log.get(&log).and_then(|at| state.partitions.get(at));
+        partition.map(|partition| partition.aborted.iter().copied().collect()).unwrap_or_default()
+    }
+}
+
+impl Inner {
+    fn write_markers(&self, request: MarkersRequest, reply: ReplyFn) -> Option<Done> {
+        let mut state = self.state.borrow_mut();
+        let MarkersRequest { timeout_ms, entries } = request;
+        let step = Step::new(Acks::All, state.new_request_id());
+        let outcomes: Vec<(AppendResult, bool)> = entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| self.write_marker(&mut state, &step, index, entry))
+            .collect();
+        let (results, open) = outcomes.into_iter().unzip();
+        self.await_append(&mut state, step, timeout_ms, results, open, reply)
+    }
+
+    /// Markers are taken whatever waits for the disk: they are small, and they are what lets readers go on.
+    fn write_marker(&self, state: &mut State, step: &Step, index: usize, entry: &MarkerEntry) -> (AppendResult, bool) {
+        let missing = state.missing(&entry.at);
+        let State { partitions, producers, unstable_bytes, is_closed, .. } = state;
+        let Some(partition) = partitions.get_mut(&entry.at).filter(|_| !*is_closed) else {
+            return (AppendResult::failed(missing), false);
+        };
+        if !partition.is_led_by(self.broker_id) {
+            return (AppendResult::failed(ErrorCode::NotLeaderOrFollower), false);
+        }
+        if !partition.isr_is_enough() {
+            return (AppendResult::failed(ErrorCode::NotEnoughReplicas), false);
+        }
+        match partition.sequence_marker(entry, producers, step.now_ms) {
+            Ok(sequenced) => step.appended(partition, unstable_bytes, index, sequenced),
+            Err(failure) => (AppendResult::failed(failure), false),
+        }
+    }
+}
