@@ -7,6 +7,7 @@
 mod api;
 mod assembly;
 mod compaction;
+mod coordinator;
 mod mesh;
 mod net;
 pub mod quorum;

@@ -6,6 +6,7 @@
 use crate::api::ProducerIds;
 use crate::api::fetch::FetchSessions;
 use crate::compaction::CompactedTopics;
+use crate::coordinator::Coordinators;
 use crate::mesh::{CREDITS_PER_LANE, Placement, ShardReply, ShardRequest, serve};
 use crate::net::{Connection, ConnectionCounts, Connections, Refusals};
 use crate::quorum::{Identity, MetaNode, Publication};
@@ -74,6 +75,7 @@ pub struct Shard {
     pub refusals: Refusals,
     pub sessions: RefCell<FetchSessions>,
     pub producer_ids: ProducerIds,
+    pub coordinators: Coordinators,
     /// By shard: see [`PARKED_READS_PER_LANE`].
     parked_reads: Vec<Budget>,
     /// Notified when the shard has stopped.
@@ -154,6 +156,7 @@ impl Shard {
             refusals: Refusals::default(),
             sessions: RefCell::new(FetchSessions::new(sessions_max, id.0, shards)),
             producer_ids: ProducerIds::default(),
+            coordinators: Coordinators::default(),
             parked_reads: (0..shards).map(|_| Budget::new("parked reads", PARKED_READS_PER_LANE)).collect(),
             stopped: Event::default(),
             next_ticket: Cell::new(0),
@@ -175,6 +178,8 @@ impl Shard {
 
     pub async fn end_recovery(&self) {
         self.logs.end_recovery(shard_count()).await;
+        // From now on coordinators may append to their logs.
+        self.coordinators.follow(self, &self.image());
     }
 
     /// The tasks that run for as long as the shard: they end when these are dropped.
@@ -291,6 +296,11 @@ impl Shard {
                 self.home.remove(at).await;
             }
         }
+        if self.has_begun.get() {
+            self.coordinators.follow(self, &self.image());
+            let deleted: Vec<_> = delta.deleted.values().map(|topic| (topic.id, topic.name.to_string())).collect();
+            self.coordinators.topics_deleted(&deleted);
+        }
         opened
     }
 
@@ -320,6 +330,12 @@ impl Shard {
             let is_ours = placement.home(topic_id, index) == own && partition.replicas.contains(&node);
             is_ours.then_some((TopicPartition { topic_id, partition: index }, partition))
         })
+    }
+
+    /// Partitions of `topic` that this broker leads and whose home this shard is.
+    pub fn led_at_home<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = TopicPartition> + 'a {
+        let node = self.identity.node_id;
+        self.partitions_at_home(topic).filter(move |(_, partition)| partition.leader == node).map(|(at, _)| at)
     }
 
     /// Opens or changes partitions, a few at a time. The first failure is returned when all have been tried.
@@ -376,6 +392,8 @@ impl Shard {
 
     /// Orderly stop: answers leave, everything appended is written.
     pub async fn stop(&self) -> Result<(), String> {
+        // First, because members may wait for minutes.
+        self.coordinators.close();
         self.connections.stop(STOP_GRACE).await;
         self.home.close();
         self.logs.close().await.map_err(|error| error.to_string())

@@ -34,6 +34,8 @@ pub enum Command {
     Produce(ProduceArgs),
     Consume(ConsumeArgs),
     #[command(subcommand)]
+    Group(GroupCommand),
+    #[command(subcommand)]
     Log(LogCommand),
     Config(ConfigArgs),
 }
@@ -302,6 +304,71 @@ Examples:
   ringlane consume orders -o end -f json              what comes from now on, with keys, headers and offsets
   ringlane consume orders -p 0 -o 4711 -n 1           one record
   ringlane consume orders -o @1767225600000 -e        since a moment, up to now";
+
+/// List and describe consumer groups, move or delete those at rest
+#[derive(Subcommand)]
+#[command(after_help = GROUP_EXAMPLES)]
+pub enum GroupCommand {
+    /// List groups
+    List {
+        #[command(flatten)]
+        brokers: BrokerArgs,
+    },
+    /// Show how far groups have read, how far they are behind, and who reads what
+    Describe {
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
+        /// The members instead of the partitions
+        #[arg(short, long)]
+        members: bool,
+        #[command(flatten)]
+        brokers: BrokerArgs,
+    },
+    Seek(SeekArgs),
+    /// Delete groups without members, and all that they have committed
+    Delete {
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
+        #[command(flatten)]
+        brokers: BrokerArgs,
+    },
+}
+
+/// Set where a group without members goes on
+#[derive(clap::Args)]
+pub struct SeekArgs {
+    pub group: String,
+    #[arg(required = true, value_name = "TOPIC")]
+    pub topics: Vec<String>,
+    /// Where to: start, end, an offset, -N for the last N, @MS for a time (milliseconds since 1970)
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
+    pub to: Start,
+    /// These partitions only: 0,2 [default: all]
+    #[arg(short, long = "partition", value_name = "PARTITION,...", value_delimiter = ',')]
+    pub partitions: Vec<i32>,
+    /// Only say where it would be
+    #[arg(short, long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub brokers: BrokerArgs,
+}
+
+const GROUP_EXAMPLES: &str = "\
+Examples:
+  ringlane group describe billing                     offsets, lag and readers of each partition
+  ringlane group seek billing orders --to @1767225600000    read again from a moment on
+  ringlane group delete old-billing";
+
+impl GroupCommand {
+    pub fn brokers(&self) -> &BrokerArgs {
+        match self {
+            GroupCommand::Seek(args) => &args.brokers,
+            GroupCommand::List { brokers }
+            | GroupCommand::Describe { brokers, .. }
+            | GroupCommand::Delete { brokers, .. } => brokers,
+        }
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {

@@ -1,4 +1,8 @@
-//! Topics, partitions, configuration and the cluster itself: what an operator asks for.
+//! Topics, partitions, configuration, groups and the cluster itself: what an operator asks for.
+
+mod groups;
+
+pub use groups::{GroupDescription, GroupListing, GroupMember, GroupOffset};
 
 use crate::retry::Retry;
 use crate::{BrokerInfo, Client, ClientError, Reply, TopicInfo};

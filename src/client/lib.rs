@@ -30,7 +30,10 @@ mod error;
 mod producer;
 mod retry;
 
-pub use admin::{Admin, ClusterDescription, ConfigEntry, ConfigResource, DeleteBefore, NewTopic};
+pub use admin::{
+    Admin, ClusterDescription, ConfigEntry, ConfigResource, DeleteBefore, GroupDescription, GroupListing, GroupMember,
+    GroupOffset, NewTopic,
+};
 pub use cluster::{BrokerInfo, Client, ClientOptions, PartitionInfo, TopicInfo};
 pub use connection::{Connection, PendingReply, Reply};
 pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, IsolationLevel, StartAt};

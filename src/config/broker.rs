@@ -26,6 +26,14 @@ table! {
         "Whether topics can be deleted.";
     fetch_max_bytes: usize = "fetch.max.bytes", Int, Some("57671680"), Range(1024, INT_MAX), Medium, Restart, &[],
         "Most bytes in one fetch response, whatever the client asks for; the first batch is sent whole even if it is larger.";
+    group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", Int, Some("3000"), Range(0, INT_MAX), Medium, Restart, &[],
+        "How long the first rebalance of an empty group waits for more members; it is extended while they keep coming, up to their rebalance timeout.";
+    group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms", Int, Some("1800000"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Longest session timeout that a member of a group may ask for.";
+    group_max_size: usize = "group.max.size", Int, Some("2147483647"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Most members of one group.";
+    group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms", Int, Some("6000"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Shortest session timeout that a member of a group may ask for.";
     io_journal_bytes: usize = "io.journal.bytes", Long, Some("536870912"), Range(4 << 20, LONG_MAX), Medium, Restart, &[],
         "Largest size of a shard's journal in each data directory. It grows to this only when the disk is slow to take the segments; an ack waits for the journal only.";
     listeners: Vec<Endpoint> = "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High, Restart, &[],
@@ -61,6 +69,18 @@ table! {
         "Number of this broker, unique in its cluster (broker.id is the same key).";
     num_partitions: i32 = "num.partitions", Int, Some("1"), Range(1, INT_MAX), Medium, Restart, &[],
         "Partitions of a topic that is created without a number.";
+    offset_metadata_max_bytes: usize = "offset.metadata.max.bytes", Int, Some("4096"), Range(0, INT_MAX), High, Restart, &[],
+        "Most characters of metadata that a client may commit with an offset.";
+    offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms", Long, Some("600000"), Range(1, LONG_MAX), High, Restart, &[],
+        "How often groups are looked through for offsets that have expired.";
+    offsets_retention_minutes: i32 = "offsets.retention.minutes", Int, Some("10080"), Range(1, INT_MAX), High, Restart, &[],
+        "Offsets are deleted when their group has been empty, or the topic not subscribed to, for this long; of groups without members, this long after the commit.";
+    offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", Int, Some("50"), Range(1, INT_MAX), High, Restart, &[],
+        "Partitions of the topic of groups and offsets. Only counts when the topic is created, with the first group.";
+    offsets_topic_replication_factor: i32 = "offsets.topic.replication.factor", Int, Some("3"), Range(1, 32767), High, Restart, &[],
+        "Replicas of the topic of groups and offsets; as many as there are brokers if that is less.";
+    offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", Int, Some("104857600"), Range(1, INT_MAX), High, Restart, &[],
+        "Size of a segment of the topic of groups and offsets: small ones are compacted, and so loaded, sooner.";
     producer_id_expiration_ms: i64 = "producer.id.expiration.ms", Int, Some("86400000"), Range(1, INT_MAX), Low, Restart, &[],
         "A producer that has been silent for this long is forgotten by its partitions.";
     queued_max_request_bytes: i64 = "queued.max.request.bytes", Long, Some("-1"), Any, Medium, Restart, &[],

@@ -9,6 +9,7 @@
 //! If an append fails, the host throws the machine away and replays the log: the members and producers who waited are told to come back.
 
 mod effects;
+pub mod group;
 pub mod transaction;
 
 pub use effects::{Effects, NewRecord, Reply, ReplyTo};

@@ -8,23 +8,34 @@ mod api_versions;
 mod auto_create;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 pub mod fetch;
 mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod request;
+mod sync_group;
 mod table;
 
+pub use auto_create::new_topic_id;
 pub use init_producer_id::ProducerIds;
 pub use request::Request;
 
@@ -52,7 +63,6 @@ pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), C
         ApiKey::DescribeCluster => now(request, describe_cluster::answer),
         ApiKey::DescribeConfigs => now(request, describe_configs::answer),
         ApiKey::DescribeTopicPartitions => now(request, describe_topic_partitions::answer),
-        ApiKey::FindCoordinator => now(request, find_coordinator::answer),
         ApiKey::Metadata => later(request, metadata::answer),
         ApiKey::ListOffsets => later(request, list_offsets::answer),
         ApiKey::OffsetForLeaderEpoch => later(request, offset_for_leader_epoch::answer),
@@ -64,6 +74,17 @@ pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), C
         ApiKey::AlterConfigs => later(request, alter_configs::answer),
         ApiKey::IncrementalAlterConfigs => later(request, incremental_alter_configs::answer),
         ApiKey::InitProducerId => later(request, init_producer_id::answer),
+        ApiKey::FindCoordinator => later(request, find_coordinator::answer),
+        ApiKey::JoinGroup => later(request, join_group::answer),
+        ApiKey::SyncGroup => later(request, sync_group::answer),
+        ApiKey::Heartbeat => later(request, heartbeat::answer),
+        ApiKey::LeaveGroup => later(request, leave_group::answer),
+        ApiKey::OffsetCommit => later(request, offset_commit::answer),
+        ApiKey::OffsetFetch => later(request, offset_fetch::answer),
+        ApiKey::OffsetDelete => later(request, offset_delete::answer),
+        ApiKey::DescribeGroups => later(request, describe_groups::answer),
+        ApiKey::ListGroups => later(request, list_groups::answer),
+        ApiKey::DeleteGroups => later(request, delete_groups::answer),
         other => return Err(CloseReason::Unsupported { key: other.code(), version: request.version }),
     }
     Ok(())

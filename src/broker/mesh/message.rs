@@ -1,5 +1,6 @@
 //! Everything one shard may ask of another. Typed enums, no closures: what travels can be read here.
 
+use crate::coordinator::{GroupCall, GroupResult};
 use crate::net::Accepted;
 use crate::quorum::Publication;
 use crate::shard::Opening;
@@ -32,6 +33,10 @@ pub enum ShardRequest {
     Offsets(OffsetsRequest),
     EpochEnds(EpochEndRequest),
     DeleteRecords(DeleteRecordsRequest),
+    /// To the home shard of a partition of `__consumer_offsets`.
+    Group(GroupCall),
+    /// The answer to a group request that waits by ticket: to the shard that waits.
+    GroupAnswer(u64, GroupResult),
     /// To all: how large your partitions are.
     LogSizes,
     /// To shard 0.
@@ -52,6 +57,7 @@ pub enum ShardReply {
     Offsets(OffsetsReply),
     EpochEnds(EpochEndReply),
     DeleteRecords(DeleteRecordsReply),
+    Group(GroupResult),
     LogSizes(LogSizesReply),
     Controller(ControllerReply),
     Report(Box<Snapshot>),

@@ -12,7 +12,7 @@ mod serve;
 pub use call::Called;
 pub use message::{ShardReply, ShardRequest};
 pub use placement::Placement;
-pub use serve::serve;
+pub use serve::{Reply, serve};
 
 /// Requests in flight from one shard to another. Waiting fetches hold one each, up to half of them.
 pub const CREDITS_PER_LANE: usize = 1024;

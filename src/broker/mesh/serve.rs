@@ -67,6 +67,11 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
                 reply.send(ShardReply::DeleteRecords(home.delete_records(request).await));
             });
         }
+        ShardRequest::Group(call) => shard.serve_group(call, reply),
+        ShardRequest::GroupAnswer(number, result) => {
+            shard.coordinators.answers.settle(number, result);
+            reply.send(ShardReply::Done);
+        }
         ShardRequest::LogSizes => reply.send(ShardReply::LogSizes(shard.home.log_sizes())),
         ShardRequest::Connection(accepted) => {
             let serving = Connection::serve(shard.clone(), accepted);

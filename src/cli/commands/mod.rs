@@ -2,6 +2,7 @@
 
 pub mod consume;
 pub mod delete_records;
+pub mod group;
 pub mod log;
 pub mod produce;
 pub mod topic;

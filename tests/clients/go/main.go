@@ -1,6 +1,7 @@
 // A Kafka client in Go for the tests: produces records of every shape with franz-go, reads them back by partition and compares.
 //
 //	franz BROKER TOPIC CODEC ACKS     CODEC: none gzip snappy lz4 zstd    ACKS: 0 1 all idempotent
+//	franz BROKER TOPIC group N        N members of one group share the records
 package main
 
 import (
@@ -8,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -29,6 +31,10 @@ func main() {
 	defer cancel()
 	broker, topic := os.Args[1], os.Args[2]
 
+	if os.Args[3] == "group" {
+		share(ctx, broker, topic, os.Args[4])
+		return
+	}
 	sent := produce(ctx, broker, topic, os.Args[3], os.Args[4])
 	compare(sent, consume(ctx, broker, topic))
 	fmt.Printf("%d records, %s, acks %s: equal\n", records, os.Args[3], os.Args[4])
@@ -112,6 +118,67 @@ func consume(ctx context.Context, broker, topic string) map[int32][]*kgo.Record 
 		})
 	}
 	return got
+}
+
+// share lets members of one group read the topic, then one that comes when all are gone, which must find nothing left.
+func share(ctx context.Context, broker, topic, members string) {
+	sent := produce(ctx, broker, topic, "none", "all")
+	read := make(chan *kgo.Record, 2*records)
+	count, _ := strconv.Atoi(members)
+	var consumers []*kgo.Client
+	for i := 0; i < count; i++ {
+		consumer := member(broker, topic)
+		consumers = append(consumers, consumer)
+		go func() {
+			for {
+				fetches := consumer.PollFetches(ctx)
+				if fetches.IsClientClosed() {
+					return
+				}
+				if err := fetches.Err(); err != nil {
+					fail("a member: %v", err)
+				}
+				fetches.EachRecord(func(record *kgo.Record) { read <- record })
+				if err := consumer.CommitUncommittedOffsets(ctx); err != nil {
+					fail("commit: %v", err)
+				}
+			}
+		}()
+	}
+	got := map[int32][]*kgo.Record{}
+	for i := 0; i < records; i++ {
+		select {
+		case record := <-read:
+			got[record.Partition] = append(got[record.Partition], record)
+		case <-ctx.Done():
+			fail("%d of %d records in %v", i, records, limit)
+		}
+	}
+	compare(sent, got)
+	time.Sleep(time.Second)
+	for _, consumer := range consumers {
+		consumer.Close()
+	}
+	late := member(broker, topic)
+	defer late.Close()
+	soon, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if left := late.PollFetches(soon).NumRecords(); left > 0 || len(read) > 0 {
+		fail("%d records were read again", left+len(read))
+	}
+	fmt.Printf("%d records, %d members: each read once\n", records, count)
+}
+
+func member(broker, topic string) *kgo.Client {
+	return connect(
+		kgo.SeedBrokers(broker),
+		kgo.ConsumerGroup("members of "+topic),
+		kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(6*time.Second),
+		kgo.HeartbeatInterval(500*time.Millisecond),
+	)
 }
 
 func compare(sent, got map[int32][]*kgo.Record) {

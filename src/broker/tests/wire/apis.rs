@@ -8,7 +8,6 @@ use ringlane_protocol::create_topics::{
 };
 use ringlane_protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
 use ringlane_protocol::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse};
-use ringlane_protocol::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ringlane_protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use ringlane_protocol::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
@@ -237,20 +236,5 @@ fn settings_are_described_whole() {
         let retention = topic.iter().find(|config| config.name == "retention.ms").expect("retention.ms");
         assert_eq!((retention.value, retention.config_source), (Some("3600000"), 4));
         assert!(!retention.synonyms.is_empty() && retention.documentation.is_some());
-    });
-}
-
-/// Until there are groups, clients must hear "not yet", not "no such API": they ask again instead of giving up.
-#[test]
-fn no_coordinator_is_available_yet() {
-    with_broker(1, &[], || async {
-        let mut client = Wire::connect().await;
-        for version in 0..=6 {
-            let request = FindCoordinatorRequest { key: "group", key_type: 0, coordinator_keys: vec!["group"] };
-            let body = client.call(version, &request).await;
-            let response = decode::<FindCoordinatorResponse>(&body, version);
-            let code = response.coordinators.first().map_or(response.error_code, |found| found.error_code);
-            assert_eq!(code, ErrorCode::CoordinatorNotAvailable, "v{version}");
-        }
     });
 }

@@ -5,6 +5,7 @@ mod apis;
 mod bad_input;
 mod bad_records;
 mod fetches;
+mod groups;
 mod kit;
 mod log_start;
 mod order;

@@ -1,0 +1,73 @@
+//! What administrators ask: which groups there are, what they look like, to delete them.
+
+use super::offsets::{self, Offsets};
+use super::reply::{DescribedGroup, ListedGroup};
+use super::request::ListGroups;
+use super::{Group, Turn};
+use ringlane_protocol::ErrorCode;
+use ringlane_protocol::internal::consumer_offsets::encode_group_key;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What Kafka calls a group that is not there.
+const DEAD: &str = "Dead";
+
+pub type Groups = BTreeMap<Arc<str>, Group>;
+
+pub fn describe(groups: &Groups, ids: &[String]) -> Vec<DescribedGroup> {
+    let one = |id: &String| match groups.get(id.as_str()) {
+        Some(Group::Classic(group)) => group.describe(),
+        None => DescribedGroup {
+            error: ErrorCode::GroupIdNotFound,
+            state: DEAD,
+            protocol_type: "".into(),
+            protocol: "".into(),
+            members: Vec::new(),
+        },
+    };
+    ids.iter().map(one).collect()
+}
+
+pub fn list(groups: &Groups, filter: &ListGroups) -> Vec<ListedGroup> {
+    let lets_through = |filter: &[String], name: &str| {
+        filter.is_empty() || filter.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
+    };
+    let wanted = groups.iter().filter(|(_, group)| {
+        lets_through(&filter.states, group.state_name()) && lets_through(&filter.types, group.kind())
+    });
+    let listed = |(id, group): (&Arc<str>, &Group)| ListedGroup {
+        group: id.clone(),
+        protocol_type: match group {
+            Group::Classic(classic) => classic.protocol_type().cloned().unwrap_or_default(),
+        },
+        state: group.state_name(),
+        kind: group.kind(),
+    };
+    wanted.map(listed).collect()
+}
+
+/// One code a group. A group goes with all its offsets or stays.
+pub fn delete(groups: &mut Groups, offsets: &mut Offsets, ids: &[String], turn: &mut Turn<'_>) -> Vec<ErrorCode> {
+    ids.iter().map(|id| delete_one(groups, offsets, id, turn)).collect()
+}
+
+fn delete_one(groups: &mut Groups, offsets: &mut Offsets, id: &str, turn: &mut Turn<'_>) -> ErrorCode {
+    let Some(group) = groups.get(id) else { return ErrorCode::GroupIdNotFound };
+    let Group::Classic(classic) = group;
+    if classic.state() != super::classic::State::Empty {
+        return ErrorCode::NonEmptyGroup;
+    }
+    if !offsets::delete_all(offsets, id, turn) {
+        return ErrorCode::UnknownServerError;
+    }
+    remove(groups, id, turn);
+    ErrorCode::None
+}
+
+/// The group's own record goes, and its timers.
+pub fn remove(groups: &mut Groups, id: &str, turn: &mut Turn<'_>) {
+    if let Some(mut group) = groups.remove(id) {
+        group.cancel_timers(turn.timers);
+        turn.effects.append(encode_group_key(id), None);
+    }
+}
