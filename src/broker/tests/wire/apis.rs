@@ -41,7 +41,8 @@ fn the_version_list_is_what_clients_expect() {
             assert_eq!(range(ApiKey::Produce), Some((0, 13)));
             assert_eq!(range(ApiKey::Fetch), Some((4, 18)));
             assert_eq!(range(ApiKey::ApiVersions), Some((0, 5)));
-            assert_eq!(range(ApiKey::JoinGroup), None);
+            assert_eq!(range(ApiKey::JoinGroup), Some((0, 9)));
+            assert_eq!(range(ApiKey::SaslHandshake), None);
         }
         let elsewhere = ApiVersionsRequest {
             client_software_name: "test",

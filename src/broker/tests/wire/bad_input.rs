@@ -71,7 +71,7 @@ fn unknown_apis_and_versions_are_closed() {
             (52, 0),
             (62, 0),
             // Not served yet.
-            (11, 5),
+            (17, 1),
             (METADATA, 14),
             (METADATA, -1),
             (1, 3),
