@@ -2,24 +2,35 @@
 //!
 //! [`Coordinators`] is one per shard. `topic`: the internal topics, and which partition coordinates what. `table`: which machines live here, by
 //! the metadata. `host`: one machine with its log, its clock and those who wait for answers. `load`: the log becomes a machine. `call`: how a
-//! connection shard asks. `machine` says what a machine must be; the rules themselves are in `ringlane_coordinator`.
+//! connection shard asks. `transactions`: the machine of transactional ids with what it wants done, `outbox` and
+//! `markers` do it, `transaction_call` asks it. `machine` says what a machine must be; the rules themselves are in `ringlane_coordinator`.
 
 mod call;
 mod host;
 mod load;
 mod machine;
+mod markers;
+mod outbox;
 mod table;
 mod topic;
+mod transaction_call;
+mod transactions;
 
 pub use call::{Answers, GroupCall, GroupResult, ReplyVia};
+pub use transaction_call::{TransactionCall, TransactionResult};
+pub use transactions::{TransactionInput, TransactionOutput};
 pub use topic::{CoordinatorTopic, partition_of};
 
 use crate::shard::Shard;
 use ringlane_coordinator::group::{GroupMachine, GroupOptions};
+use outbox::Outbox;
+use ringlane_coordinator::transaction::{TransactionOptions, TransactionVersion};
 use ringlane_metadata::Image;
+use ringlane_partition::TopicPartition;
 use ringlane_protocol::{ErrorCode, TopicId};
 use std::rc::Rc;
 use table::HostTable;
+use transactions::Transactions;
 
 /// What a batch needs besides the keys and values of its records.
 const BATCH_OVERHEAD_BYTES: usize = 1_024;
@@ -28,6 +39,9 @@ const BATCH_OVERHEAD_BYTES: usize = 1_024;
 #[derive(Default)]
 pub struct Coordinators {
     pub groups: HostTable<GroupMachine>,
+    pub transactions: HostTable<Transactions>,
+    /// What the transaction coordinators of this shard want done.
+    pub outbox: Rc<Outbox>,
     /// Requests of this shard's connections whose answers come by ticket.
     pub answers: Answers,
 }
@@ -35,10 +49,13 @@ pub struct Coordinators {
 impl Coordinators {
     /// The metadata has changed: begins where this broker leads now, ends where it does not any more.
     pub fn follow(&self, shard: &Shard, image: &Image) {
-        let options = |topic: TopicId| group_options(shard, topic);
-        self.groups.follow(shard, image, CoordinatorTopic::Offsets, |topic| {
-            let options = options(topic);
+        self.groups.follow(shard, image, CoordinatorTopic::Offsets, |at| {
+            let options = group_options(shard, at.topic_id);
             Rc::new(move || GroupMachine::new(options.clone()))
+        });
+        self.transactions.follow(shard, image, CoordinatorTopic::Transactions, |at| {
+            let (options, outbox) = (transaction_options(shard, image, at), self.outbox.clone());
+            Rc::new(move || Transactions::new(at, options, outbox.clone()))
         });
     }
 
@@ -52,6 +69,21 @@ impl Coordinators {
     /// The shard stops: whoever waits is told to look for another coordinator.
     pub fn close(&self) {
         self.groups.close(ErrorCode::NotCoordinator);
+        self.transactions.close(ErrorCode::NotCoordinator);
+    }
+}
+
+/// The feature by which a cluster says which protocol of transactions it runs.
+const TRANSACTION_VERSION: &str = "transaction.version";
+
+fn transaction_options(shard: &Shard, image: &Image, at: TopicPartition) -> TransactionOptions {
+    let broker = &shard.config.broker;
+    let partition = image.topic(at.topic_id).and_then(|topic| topic.partition(at.partition));
+    TransactionOptions {
+        timeout_max_ms: broker.transaction_max_timeout_ms,
+        expiration_ms: broker.transactional_id_expiration_ms.into(),
+        version: TransactionVersion::of_level(image.feature(TRANSACTION_VERSION).unwrap_or(0)),
+        coordinator_epoch: partition.map_or(0, |partition| partition.leader_epoch),
     }
 }
 

@@ -38,7 +38,6 @@ pub use messages::{
     ProducerIdentity, TransactionDescription, TransactionEffects, TransactionFilter, TransactionReply,
     TransactionRequest,
 };
-pub use record::ReplayError;
 pub use state::{Outcome, TransactionState, TransactionVersion};
 
 use crate::ReplyTo;
@@ -47,6 +46,7 @@ use markers::Sending;
 use producer_ids::ProducerIds;
 use record::Replayed;
 use ringlane_protocol::ErrorCode;
+use ringlane_protocol::internal::InternalRecordError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use transaction::Transaction;
@@ -107,7 +107,7 @@ impl TransactionMachine {
     }
 
     /// Takes one record of the log, in offset order.
-    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), ReplayError> {
+    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), InternalRecordError> {
         match record::replay(key, value)? {
             Replayed::Is(id, transaction) => {
                 self.transactions.insert(id, Entry { transaction, sending: None, deadline_ms: None });

@@ -35,7 +35,17 @@ impl ProducerIds {
     }
 }
 
+/// Ids kept for those who will need one: a host that gives one along with each request needs not to be asked.
+const SPARE_MAX: usize = 16;
+
 impl TransactionMachine {
+    /// An id that nobody else has, in case that one is needed.
+    pub fn offer_producer_id(&mut self, id: i64) {
+        if self.producer_ids.spare.len() < SPARE_MAX {
+            self.producer_ids.spare.push_back(id);
+        }
+    }
+
     /// Here are ids that were wanted: whoever waits for one is served.
     pub fn producer_ids_given(&mut self, given: impl IntoIterator<Item = i64>, now_ms: i64) -> TransactionEffects {
         let mut effects = TransactionEffects::default();

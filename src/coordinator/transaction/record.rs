@@ -10,15 +10,6 @@ use ringlane_protocol::internal::transaction_state::{
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Why a record of the log cannot be replayed. The partition has no coordinator then, rather than one that forgets outcomes.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ReplayError {
-    #[error(transparent)]
-    Record(#[from] InternalRecordError),
-    #[error("transactional id {transactional_id} has state {number}, which no release known here writes")]
-    UnknownState { transactional_id: String, number: i8 },
-}
-
 /// What a record says of an id.
 pub(super) enum Replayed {
     Is(Arc<str>, Transaction),
@@ -55,14 +46,12 @@ pub(super) fn value(transaction: &Transaction, cluster: TransactionVersion) -> V
     value.encode(cluster.record_version())
 }
 
-pub(super) fn replay(key: &[u8], value: Option<&[u8]>) -> Result<Replayed, ReplayError> {
+pub(super) fn replay(key: &[u8], value: Option<&[u8]>) -> Result<Replayed, InternalRecordError> {
     let Some(transactional_id) = decode_transaction_key(key)? else { return Ok(Replayed::Unknown) };
     let Some(value) = value else { return Ok(Replayed::IsGone(Arc::from(transactional_id))) };
     let value = TransactionValue::decode(value)?;
-    let state = TransactionState::of_number(value.status).ok_or_else(|| ReplayError::UnknownState {
-        transactional_id: transactional_id.to_owned(),
-        number: value.status,
-    })?;
+    let unknown = InternalRecordError::UnknownValue { what: "the state of a transactional id", found: value.status };
+    let state = TransactionState::of_number(value.status).ok_or(unknown)?;
     let partitions = match state {
         TransactionState::Empty => BTreeSet::new(),
         _ => value.partitions.iter().flatten().flat_map(partitions_of).collect(),
@@ -109,6 +98,6 @@ mod tests {
         assert!(matches!(replay(&[0, 9], None), Ok(Replayed::Unknown)));
         let mut damaged = value(&ending, TransactionVersion::Two);
         damaged[16] = 6;
-        assert!(matches!(replay(&key("tx"), Some(&damaged)), Err(ReplayError::UnknownState { number: 6, .. })));
+        assert!(matches!(replay(&key("tx"), Some(&damaged)), Err(InternalRecordError::UnknownValue { found: 6, .. })));
     }
 }

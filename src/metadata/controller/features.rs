@@ -4,8 +4,8 @@ use crate::image::METADATA_VERSION;
 use crate::{FeatureRange, Image};
 
 /// The features that this program understands. Level 29 of the metadata is Kafka's 4.2-IV1: its record versions are the ones that
-/// `record` writes.
-const SUPPORTED: [(&str, i16, i16); 1] = [(METADATA_VERSION, 29, 29)];
+/// `record` writes. Transactions of level 2 bump the producer's epoch at every end (KIP-890).
+const SUPPORTED: [(&str, i16, i16); 2] = [(METADATA_VERSION, 29, 29), ("transaction.version", 0, 2)];
 
 /// What a broker of this version says in its registration and in ApiVersions.
 pub fn supported() -> Vec<FeatureRange> {

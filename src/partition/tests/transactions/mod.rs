@@ -211,7 +211,7 @@ fn producers_are_described_with_their_open_transactions() {
 fn open_and_aborted_transactions_survive_crashes() {
     for seed in 40..60 {
         let mut machine = Machine::new(seed);
-        machine.run_until_crash(|home| async move {
+        machine.run_until_crash(move |home| async move {
             home.open(0).await;
             home.end(ControlType::Abort, 1).await;
             home.open(1).await;
@@ -221,7 +221,7 @@ fn open_and_aborted_transactions_survive_crashes() {
             }
             std::future::pending::<()>().await;
         });
-        machine.run(|home| async move {
+        machine.run(move |home| async move {
             let producers = home.producers();
             let Some(producer) = producers.first() else { return };
             let aborted = home.read_committed(0).await.aborted_transactions.unwrap();
