@@ -9,7 +9,8 @@ use crate::verification::VerificationGuard;
 use ringlane_log::AppendBatch;
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{
-    BatchHeader, ControlType, NO_PRODUCER_EPOCH, NO_TIMESTAMP, marker_batch, patch_base_offset, patch_leader_epoch,
+    BatchHeader, ControlType, NO_PRODUCER_EPOCH, NO_SEQUENCE, NO_TIMESTAMP, marker_batch, patch_base_offset,
+    patch_leader_epoch,
 };
 
 /// First `transaction.version` whose markers carry an epoch above that of the records.
@@ -41,14 +42,15 @@ impl Partition {
                 false => Ok(()),
             };
         }
+        // A coordinator's own batch has no sequence; it has asked `may_write` in the same step.
+        if batch.base_sequence == NO_SEQUENCE {
+            return self.check_epoch(producer_id, epoch, producers);
+        }
         if self.is_ongoing(producer_id, epoch, producers) {
             return Ok(());
         }
-        self.check_epoch(producer_id, epoch, producers)?;
-        let verified = self.verifications.of(producer_id).filter(|known| Some(known.guard) == guard);
-        let Some(verified) = verified else {
-            return Err(invalid_state(format!("producer {producer_id} has no transaction with this partition in it")));
-        };
+        self.may_write(producer_id, epoch, guard, producers)?;
+        let Some(verified) = self.verifications.of(producer_id) else { return Ok(()) };
         let is_unknown = producers.epochs_of(self.number, producer_id).is_none();
         let must_begin_at_zero = verified.bumps_epoch && is_unknown && batch.base_sequence != 0;
         if must_begin_at_zero || batch.base_sequence > verified.lowest_sequence {
@@ -57,6 +59,24 @@ impl Partition {
             return Err(AppendFailure::new(ErrorCode::OutOfOrderSequenceNumber, message));
         }
         Ok(())
+    }
+
+    /// Whether the producer's transaction is open here, or its coordinator has agreed that it begins.
+    pub fn may_write(
+        &self,
+        producer_id: i64,
+        epoch: i16,
+        guard: Option<VerificationGuard>,
+        producers: &ProducerTable,
+    ) -> Result<(), AppendFailure> {
+        if self.is_ongoing(producer_id, epoch, producers) {
+            return Ok(());
+        }
+        self.check_epoch(producer_id, epoch, producers)?;
+        match self.verifications.of(producer_id).is_some_and(|known| Some(known.guard) == guard) {
+            true => Ok(()),
+            false => Err(invalid_state(format!("producer {producer_id} has no transaction with this partition in it"))),
+        }
     }
 
     /// Ends the producer's transaction here, or finds that the marker comes too late. A repeated one is appended again: it ends nothing.

@@ -144,7 +144,7 @@ pub struct AppendResult {
 }
 
 impl AppendResult {
-    pub(crate) fn failed(failure: impl Into<AppendFailure>) -> AppendResult {
+    pub fn failed(failure: impl Into<AppendFailure>) -> AppendResult {
         AppendResult {
             base_offset: -1,
             log_append_time_ms: -1,

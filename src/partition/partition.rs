@@ -16,7 +16,7 @@ use crate::verification::{VerificationGuard, Verifications};
 use ringlane_log::{AppendBatch, Log};
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{
-    NO_TIMESTAMP, TimestampType, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
+    NO_SEQUENCE, NO_TIMESTAMP, TimestampType, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
 };
 use ringlane_runtime::Instant;
 use std::collections::VecDeque;
@@ -102,7 +102,12 @@ impl Partition {
     ) -> Result<Sequenced, AppendFailure> {
         let PreparedBatch { mut bytes, mut header } = batch;
         if header.has_producer() {
-            match producers.check(self.number, &header) {
+            let verdict = match header.base_sequence {
+                // A coordinator's own batch: nobody sends it again.
+                NO_SEQUENCE => Verdict::Append,
+                _ => producers.check(self.number, &header),
+            };
+            match verdict {
                 Verdict::Append => self.check_transaction(&header, guard, producers)?,
                 Verdict::Duplicate(appended) => {
                     return Ok(Sequenced {

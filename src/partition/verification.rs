@@ -67,7 +67,9 @@ impl Verifications {
 
     fn forget_oldest(&mut self) {
         let oldest = self.by_producer.iter().min_by_key(|(_, known)| known.guard).map(|(producer_id, _)| *producer_id);
-        oldest.into_iter().for_each(|producer_id| drop(self.by_producer.remove(&producer_id)));
+        if let Some(producer_id) = oldest {
+            self.by_producer.remove(&producer_id);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod groups;
 mod logs;
 mod support;
+mod transactions;
 
 use commands::RINGLANE;
 use support::{Broker, Client, end_of, now_millis};

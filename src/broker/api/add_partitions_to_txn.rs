@@ -128,8 +128,7 @@ async fn decide(shard: &Rc<Shard>, add: AddPartitions, verify_only: bool) -> Cod
 fn by_topic(codes: &Codes) -> Vec<AddPartitionsToTxnTopicResult<'_>> {
     let mut topics: Vec<AddPartitionsToTxnTopicResult<'_>> = Vec::new();
     for (at, code) in codes {
-        let result =
-            AddPartitionsToTxnPartitionResult { partition_index: at.partition, partition_error_code: *code };
+        let result = AddPartitionsToTxnPartitionResult { partition_index: at.partition, partition_error_code: *code };
         match topics.last_mut().filter(|last| last.name == &*at.topic) {
             Some(topic) => topic.results_by_partition.push(result),
             None => {

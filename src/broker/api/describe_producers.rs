@@ -33,7 +33,8 @@ pub async fn answer(request: Request) -> Handled {
         }
     }
     for (home, (wanted, places)) in parts {
-        let Some(ShardReply::Producers(reply)) = request.shard().ask(home, ShardRequest::Producers(wanted)).await else {
+        let Some(ShardReply::Producers(reply)) = request.shard().ask(home, ShardRequest::Producers(wanted)).await
+        else {
             continue;
         };
         places.into_iter().zip(reply.results).for_each(|(place, result)| described[place] = result);

@@ -38,7 +38,9 @@ pub async fn answer(request: Request) -> Handled {
     let outcome = match asked {
         Err(error) => Err(error),
         // A producer without transactions always gets a new number, whatever it had.
-        Ok(None) => next_producer_id(request.shard()).await.map(|producer_id| ProducerIdentity { producer_id, epoch: 0 }),
+        Ok(None) => {
+            next_producer_id(request.shard()).await.map(|producer_id| ProducerIdentity { producer_id, epoch: 0 })
+        }
         Ok(Some(asked)) => init(request.shard(), asked).await,
     };
     let outcome = outcome.map_err(|error| fenced_as(error, request.version, PRODUCER_FENCED_FROM));

@@ -87,7 +87,11 @@ fn tell(shard: &Rc<Shard>, at: TopicPartition, life: u64, marker: &MarkerRequest
 
 /// Where the marker goes; or what has become of it. A partition that does not exist any more has nothing to end; one that another broker
 /// leads has to wait until it is ours again: brokers do not talk to each other about transactions yet.
-fn place_of(shard: &Shard, image: &ShardImage, name: &PartitionName) -> Result<(TopicPartition, ShardId), MarkerResult> {
+fn place_of(
+    shard: &Shard,
+    image: &ShardImage,
+    name: &PartitionName,
+) -> Result<(TopicPartition, ShardId), MarkerResult> {
     let topic = image.topic_by_name(&name.topic).ok_or(MarkerResult::Done)?;
     let partition = topic.partition(name.partition).ok_or(MarkerResult::Done)?;
     if partition.leader != shard.identity.node_id {
@@ -123,7 +127,8 @@ impl Shard {
             !is_of_groups(at) || self.coordinators.groups.host(at).is_some_and(|host| host.is_active())
         };
         let ready: Vec<bool> = entries.iter().map(|entry| is_ready(entry.at)).collect();
-        let (entries, _): (Vec<_>, Vec<_>) = entries.into_iter().zip(&ready).filter(|(_, ready)| **ready).unzip();
+        let ready_entries = entries.into_iter().zip(&ready).filter(|(_, ready)| **ready);
+        let entries: Vec<MarkerEntry> = ready_entries.map(|(entry, _)| entry).collect();
         let of_groups: Vec<Option<MarkerEntry>> =
             entries.iter().map(|entry| is_of_groups(entry.at).then_some(*entry)).collect();
         let shard = self.clone();

@@ -17,13 +17,13 @@ mod transaction_call;
 mod transactions;
 
 pub use call::{Answers, GroupCall, GroupResult, ReplyVia};
+pub use topic::{CoordinatorTopic, partition_of};
 pub use transaction_call::{TransactionCall, TransactionResult};
 pub use transactions::{TransactionInput, TransactionOutput};
-pub use topic::{CoordinatorTopic, partition_of};
 
 use crate::shard::Shard;
-use ringlane_coordinator::group::{GroupMachine, GroupOptions};
 use outbox::Outbox;
+use ringlane_coordinator::group::{GroupMachine, GroupOptions};
 use ringlane_coordinator::transaction::{TransactionOptions, TransactionVersion};
 use ringlane_metadata::Image;
 use ringlane_partition::TopicPartition;

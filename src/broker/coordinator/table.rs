@@ -23,7 +23,13 @@ impl<M: Machine> Default for HostTable<M> {
 
 impl<M: Machine> HostTable<M> {
     /// A leader that stays one keeps its machine, whatever its epoch is now.
-    pub fn follow(&self, shard: &Shard, image: &Image, topic: CoordinatorTopic, make: impl Fn(TopicPartition) -> Make<M>) {
+    pub fn follow(
+        &self,
+        shard: &Shard,
+        image: &Image,
+        topic: CoordinatorTopic,
+        make: impl Fn(TopicPartition) -> Make<M>,
+    ) {
         let led: BTreeSet<TopicPartition> = match image.topic_by_name(topic.name()) {
             Some(topic) => shard.led_at_home(topic).collect(),
             None => BTreeSet::new(),

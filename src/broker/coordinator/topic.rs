@@ -40,10 +40,7 @@ impl CoordinatorTopic {
             ),
         };
         let live = image.live_brokers().count().max(1);
-        let mut configs = vec![
-            ("cleanup.policy", "compact".to_owned()),
-            ("segment.bytes", segment_bytes.to_string()),
-        ];
+        let mut configs = vec![("cleanup.policy", "compact".to_owned()), ("segment.bytes", segment_bytes.to_string())];
         match self {
             CoordinatorTopic::Offsets => configs.push(("compression.type", "producer".to_owned())),
             CoordinatorTopic::Transactions => configs.extend([

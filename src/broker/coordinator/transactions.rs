@@ -17,13 +17,24 @@ use std::sync::Arc;
 /// What is asked of the transactional ids of one partition.
 pub enum TransactionInput {
     /// A client's request, with a producer id that nobody else has in case that it needs one.
-    Client { request: TransactionRequest, producer_id: Option<i64> },
+    Client {
+        request: TransactionRequest,
+        producer_id: Option<i64>,
+    },
     Describe(Vec<String>),
     List(TransactionFilter),
     /// What became of markers that the machine of that life has asked for.
-    MarkersWritten { life: u64, transactional_id: Arc<str>, end: EndId, results: Vec<(PartitionName, MarkerResult)> },
+    MarkersWritten {
+        life: u64,
+        transactional_id: Arc<str>,
+        end: EndId,
+        results: Vec<(PartitionName, MarkerResult)>,
+    },
     /// Producer ids that the machine of that life has asked for; `None`: there are none to be had.
-    ProducerIds { life: u64, ids: Option<Vec<i64>> },
+    ProducerIds {
+        life: u64,
+        ids: Option<Vec<i64>>,
+    },
 }
 
 pub enum TransactionOutput {
@@ -52,7 +63,8 @@ impl Transactions {
 
     fn effects(&self, effects: TransactionEffects) -> Effects<TransactionOutput> {
         let TransactionEffects { base: Effects { records, replies }, markers, producer_ids_wanted } = effects;
-        let answers = replies.into_iter().map(|Reply { to, reply }| Reply { to, reply: TransactionOutput::Answer(reply) });
+        let answers =
+            replies.into_iter().map(|Reply { to, reply }| Reply { to, reply: TransactionOutput::Answer(reply) });
         let mut effects = Effects { records, replies: answers.collect() };
         if !markers.is_empty() {
             effects.reply(UNASKED, TransactionOutput::Markers(markers));

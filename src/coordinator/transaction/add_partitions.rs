@@ -2,7 +2,7 @@
 
 use super::messages::{AddPartitions, PartitionName, ProducerIdentity, TransactionEffects, TransactionReply};
 use super::state::TransactionState;
-use super::transaction::Transaction;
+use super::steps::Transaction;
 use super::{Refusal, TransactionMachine};
 use crate::ReplyTo;
 use ringlane_protocol::ErrorCode;

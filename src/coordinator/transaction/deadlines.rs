@@ -127,7 +127,7 @@ mod tests {
     fn a_timeout_without_a_producer_id_comes_again() {
         let mut bench = Bench::new();
         bench.open();
-        bench.set_epoch(super::super::transaction::CLIENT_EPOCH_MAX);
+        bench.set_epoch(super::super::steps::CLIENT_EPOCH_MAX);
         bench.now_ms += i64::from(TIMEOUT_MS) + 1;
         let effects = bench.machine.on_time(bench.now_ms);
         assert_eq!((effects.producer_ids_wanted, effects.base.records.len()), (1, 0));

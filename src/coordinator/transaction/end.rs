@@ -7,7 +7,7 @@
 use super::add_partitions::check_producer;
 use super::messages::{EndTxn, ProducerIdentity, TransactionEffects, TransactionReply};
 use super::state::{Outcome, TransactionState, TransactionVersion};
-use super::transaction::{CLIENT_EPOCH_MAX, NO_PRODUCER_ID, Transaction};
+use super::steps::{CLIENT_EPOCH_MAX, NO_PRODUCER_ID, Transaction};
 use super::{Refusal, TransactionMachine};
 use crate::ReplyTo;
 use ringlane_protocol::ErrorCode;

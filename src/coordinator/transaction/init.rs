@@ -2,7 +2,7 @@
 
 use super::messages::{InitProducerId, ProducerIdentity, TransactionEffects, TransactionReply};
 use super::state::TransactionState;
-use super::transaction::{NO_EPOCH, Transaction, is_exhausted};
+use super::steps::{NO_EPOCH, Transaction, is_exhausted};
 use super::{Refusal, TransactionMachine};
 use crate::ReplyTo;
 use ringlane_protocol::ErrorCode;
@@ -73,8 +73,8 @@ fn may_go_on(known: &Transaction, current: ProducerIdentity) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::steps::CLIENT_EPOCH_MAX;
     use super::super::test_kit::{Bench, TIMEOUT_MS, next_epoch};
-    use super::super::transaction::CLIENT_EPOCH_MAX;
     use super::super::{Outcome, TransactionReply, TransactionRequest};
     use super::*;
 

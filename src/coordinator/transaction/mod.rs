@@ -12,7 +12,7 @@
 //!
 //! Prepare is the decision: once its record is stable the outcome can only be that one, and its markers are written again after every crash
 //! until all are there. Rooms: `init`, `add_partitions`, `end` (rules of the requests), `markers`, `deadlines` (timeouts, expiry, retries),
-//! `describe`; `transaction` has the steps, `record` the bytes.
+//! `describe`; `steps` has one id and what may become of it, `record` the bytes.
 //!
 //! Where Kafka answers CONCURRENT_TRANSACTIONS because a record is being written, there is nothing to say here: a step is taken at once, and
 //! what depends on it waits for its record.
@@ -29,9 +29,9 @@ mod model;
 mod producer_ids;
 mod record;
 mod state;
+mod steps;
 #[cfg(test)]
 mod test_kit;
-mod transaction;
 
 pub use messages::{
     AddPartitions, EndId, EndTxn, InitProducerId, ListedTransaction, MarkerRequest, MarkerResult, PartitionName,
@@ -49,7 +49,7 @@ use ringlane_protocol::ErrorCode;
 use ringlane_protocol::internal::InternalRecordError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use transaction::Transaction;
+use steps::Transaction;
 
 #[derive(Clone, Copy, Debug)]
 pub struct TransactionOptions {
@@ -203,7 +203,7 @@ impl TransactionMachine {
         let version = self.options.version;
         let next_producer_id = match version.bumps_epoch() && open.is_exhausted() {
             true => self.producer_ids.take().ok_or(Refusal::NeedsProducerId)?,
-            false => transaction::NO_PRODUCER_ID,
+            false => steps::NO_PRODUCER_ID,
         };
         let fenced = if version.bumps_epoch() { open } else { open.fenced() };
         // A cluster of the first protocol writes its own aborts as version 0, as Kafka does.

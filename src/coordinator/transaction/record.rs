@@ -2,7 +2,7 @@
 
 use super::messages::PartitionName;
 use super::state::{TransactionState, TransactionVersion};
-use super::transaction::{NO_EPOCH, Transaction};
+use super::steps::{NO_EPOCH, Transaction};
 use ringlane_protocol::internal::InternalRecordError;
 use ringlane_protocol::internal::transaction_state::{
     TransactionTopic, TransactionValue, decode_transaction_key, encode_transaction_key,

@@ -7,6 +7,7 @@ use crate::message::{
     Acks, ActiveProducer, AppendReply, AppendResult, MarkerEntry, MarkersRequest, ProducersReply, TopicPartition,
     VerifyEntry, VerifyReply, VerifyRequest,
 };
+use crate::verification::VerificationGuard;
 use ringlane_log::LogKey;
 use ringlane_log::cleaner::AbortedTransaction;
 use ringlane_protocol::ErrorCode;
@@ -25,6 +26,19 @@ impl HomeShard {
             }
         };
         VerifyReply { results: request.entries.iter().map(gate).collect() }
+    }
+
+    /// Whether a coordinator of this shard may append a batch of the producer's transaction to its own log now.
+    pub fn may_write(
+        &self,
+        at: TopicPartition,
+        producer_id: i64,
+        epoch: i16,
+        guard: Option<VerificationGuard>,
+    ) -> Result<(), ErrorCode> {
+        let state = self.inner.state.borrow();
+        let partition = state.partitions.get(&at).ok_or(ErrorCode::NotCoordinator)?;
+        partition.may_write(producer_id, epoch, guard, &state.producers).map_err(|failure| failure.error)
     }
 
     /// Appends the markers now; `reply` is called when they are replicated. A request may name a partition for several producers.

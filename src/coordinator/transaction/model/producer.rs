@@ -188,10 +188,11 @@ impl Producer {
         match asked {
             Asked::End(outcome) => self.end(outcome, world),
             Asked::Init if random.one_in(2) => self.init(world, random),
-            Asked::Add(partition) => match self.identity {
-                Some(producer) => self.produce(partition, producer, world),
-                None => {}
-            },
+            Asked::Add(partition) => {
+                if let Some(producer) = self.identity {
+                    self.produce(partition, producer, world);
+                }
+            }
             _ => self.give_up(),
         }
     }
