@@ -47,7 +47,7 @@ struct Source(Log);
 impl CompactionSource for Source {
     fn compaction(&self, _: LogKey) -> Option<Compaction> {
         let options = CompactionOptions { file_delete_delay_ms: 0, ..CompactionOptions::default() };
-        Some(Compaction { options, last_stable_offset: self.0.stable_offset() })
+        Some(Compaction { options, last_stable_offset: self.0.stable_offset(), high_watermark: self.0.stable_offset() })
     }
 
     fn producers(&self, _: LogKey) -> ProducerFacts {

@@ -24,6 +24,7 @@ use ringlane_protocol::{ErrorCode, TopicId, Writer};
 use ringlane_runtime::{BLOCK_BYTES, Budget, Event, MeshEnd, Permit, ShardId, Task, counters, shard, shard_count};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,7 +128,7 @@ impl Shard {
             journal_file_bytes: journal_file_bytes.next_multiple_of(BLOCK_BYTES) as u64,
             journal_files_max: JOURNAL_FILES,
             tail_cache_bytes: broker.tail_bytes_per_shard(),
-            read_bytes_in_flight: broker.read_bytes_per_shard(),
+            read_memory_bytes: broker.read_bytes_per_shard(),
             metrics: metrics.clone(),
             ..ShardLogsOptions::new(opening.volumes, opening.recovered)
         };
@@ -171,8 +172,10 @@ impl Shard {
     }
 
     /// All that the metadata had at the start is open, on all shards: the journals of the last process are void, this shard's begins.
-    pub async fn begin(&self) -> Result<(), String> {
+    /// In the directories `given_up` they stay as they are: some shard could not take from them what it needs.
+    pub async fn begin(&self, given_up: &[PathBuf]) -> Result<(), String> {
         self.has_begun.set(true);
+        self.logs.give_up(given_up);
         self.logs.begin().await.map_err(|failed| failed.to_string())
     }
 
@@ -224,6 +227,10 @@ impl Shard {
     /// The data directories of this broker.
     pub fn data_dirs(&self) -> Vec<DataDirState> {
         self.logs.data_dirs()
+    }
+
+    pub fn failed_directories(&self) -> Vec<PathBuf> {
+        self.data_dirs().into_iter().filter(|dir| dir.failure.is_some()).map(|dir| dir.path).collect()
     }
 
     /// `None`: the topic is not compacted.

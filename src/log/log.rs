@@ -6,7 +6,7 @@
 use crate::checkpoint::Record;
 use crate::journal::format::EntryHead;
 use crate::journal::{Covered, Entry};
-use crate::read::{DiskRead, ReadData, ReadPlan, ReadRange, Readers};
+use crate::read::{DiskRead, ReadData, ReadPlan, ReadRange};
 use crate::retention::Plan;
 use crate::shard::Shard;
 use crate::state::LogState;
@@ -61,7 +61,6 @@ pub(crate) struct LogInner {
     pub state: RefCell<LogState>,
     /// Notified when a task of this log got something done that another may wait for.
     pub changed: Event,
-    pub readers: RefCell<Readers>,
     /// One at a time writes the index files of an open segment.
     pub index_files: Budget,
     /// Where its folder lies.
@@ -174,7 +173,7 @@ impl Log {
         }
     }
 
-    /// Plan and run; plans again when the log was truncated meanwhile.
+    /// Plan and run; plans again when the log was truncated meanwhile. Each slice holds whole batches.
     pub async fn read(
         &self,
         from: i64,
@@ -187,7 +186,7 @@ impl Log {
                 ReadPlan::Ready(data) => return Ok(data),
                 ReadPlan::Disk(disk) => match disk.run().await {
                     Err(ReadError::Moved) if !self.inner.state.borrow().closing => {}
-                    outcome => return outcome,
+                    outcome => return outcome.map(ReadData::joined),
                 },
             }
         }
@@ -275,7 +274,6 @@ impl LogInner {
             last_record: RefCell::default(),
             state: RefCell::new(state),
             changed: Event::default(),
-            readers: RefCell::default(),
             index_files: Budget::new("index files", 1),
             background_tasks: Cell::new(0),
         })

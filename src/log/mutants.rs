@@ -18,8 +18,14 @@ pub enum Mutant {
     ReplayTwice,
     /// Segments are deleted before the log start offset that says so is durable.
     LogStartNotDurable,
+    /// What was read ahead outlives a truncation.
+    KeepReadAhead,
     /// Cleaned segments take the place of old ones before that is durable.
     ExchangeWithoutSync,
+    /// The cleaner takes records of aborted transactions for committed ones.
+    ForgetAborted,
+    /// The cleaner lets a marker go while batches of its transaction are there.
+    MarkerBeforeData,
 }
 
 #[cfg(feature = "mutants")]

@@ -69,6 +69,18 @@ impl Shard {
         }
     }
 
+    /// The log's folder could not be looked at: whatever a journal has of it stays as it is, for the next start. So the directory takes no
+    /// more writes in this one.
+    pub fn hold_journals_of(&self, id: &LogId, error: OpenError) -> OpenError {
+        let recovered = &self.options.recovered;
+        for volume in self.volumes.iter().filter(|volume| !recovered.entries(&volume.path, id.name()).is_empty()) {
+            let (path, source) = (volume.path.join(id.folder()), io::Error::other(error.to_string()));
+            let doing = "reading the folder of a log that the journal has batches of";
+            self.volume_failed(volume, LogFailed { path, doing, position: 0, bytes: 0, source });
+        }
+        error
+    }
+
     /// The log's state from its folder, which is made when missing.
     async fn load(
         self: &Rc<Shard>,

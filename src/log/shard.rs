@@ -8,6 +8,7 @@ use crate::handles::Handles;
 use crate::journal::{self, Covered, JournalOptions, kept};
 use crate::log::LogInner;
 use crate::pace::Pace;
+use crate::read::ReadAhead;
 use crate::recovery::{Visitor, io_error};
 use crate::retention::Reason;
 use crate::state::Eviction;
@@ -80,7 +81,7 @@ pub(crate) struct Shard {
     pub write_slots: Budget,
     pub flush_slots: Budget,
     pub sync_slots: Budget,
-    pub read_budget: Budget,
+    pub read_ahead: ReadAhead,
     /// Deleted files are removed one at a time.
     pub unlink_slot: Budget,
     pub pace: RefCell<Pace>,
@@ -162,7 +163,7 @@ impl ShardLogs {
             write_slots: Budget::new("log writes", options.writes_in_flight),
             flush_slots: Budget::new("log flushes", options.flushes_in_flight),
             sync_slots: Budget::new("log syncs", SYNCS_IN_FLIGHT),
-            read_budget: Budget::new("log reads", options.read_bytes_in_flight),
+            read_ahead: ReadAhead::new(options.read_memory_bytes, options.read_bytes_first),
             unlink_slot: Budget::new("file removals", 1),
             pace: RefCell::default(),
             handles: RefCell::default(),
@@ -183,6 +184,18 @@ impl ShardLogs {
     /// What checkpoints store of a partition. Without it every open visits all batches of the log.
     pub fn keep_states(&self, state_of: StateOf) {
         self.shard.state_of.replace(Some(state_of));
+    }
+
+    /// Another shard cannot do without what the journals in these directories have: they stay as they are. To be called before
+    /// [`ShardLogs::begin`], which makes them void.
+    pub fn give_up(&self, directories: &[PathBuf]) {
+        let shard = &self.shard;
+        let given_up = |volume: &&Rc<Volume>| volume.failure().is_none() && directories.contains(&volume.path);
+        for volume in shard.volumes.iter().filter(given_up) {
+            let source = io::Error::other("it failed on another shard");
+            let doing = "keeping its journals for the next start";
+            shard.volume_failed(volume, LogFailed { path: volume.path.clone(), doing, position: 0, bytes: 0, source });
+        }
     }
 
     /// Everything that the journals had for logs of this shard is in their segments: call it when all logs that are known at the start have
@@ -233,9 +246,10 @@ impl ShardLogs {
             let path = PathBuf::from(name);
             return Err(OpenError::Unreadable { path, found: "the log is open already".to_owned() });
         }
-        let volume = shard.volume_of(&name, is_new).await?;
+        let hold = |error| shard.hold_journals_of(&id, error);
+        let volume = shard.volume_of(&name, is_new).await.map_err(hold)?;
         let folder = volume.path.join(name);
-        let mut entries = kept::read(&folder, volume.directory_id).await?;
+        let mut entries = kept::read(&folder, volume.directory_id).await.map_err(hold)?;
         entries.extend_from_slice(shard.options.recovered.entries(&volume.path, id.name()));
         let inner = match shard.open_with(&volume, &id, &folder, options, &entries, visitor).await {
             Ok(inner) => inner,
@@ -490,6 +504,7 @@ impl Shard {
         log.volume.logs_count.set(log.volume.logs_count.get() - 1);
         self.logs.borrow_mut().remove(&log.key);
         self.handles.borrow_mut().forget(log.key);
+        self.read_ahead.forget(log.key);
         self.news.waiting.borrow_mut().remove(&log.key);
     }
 

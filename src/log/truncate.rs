@@ -88,6 +88,9 @@ async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
     log.shard.tail_freed(freed);
     log.shard.news.lower(log.key, end_offset);
     log.shard.handles.borrow_mut().forget(log.key);
+    if !is_on(Mutant::KeepReadAhead) {
+        log.shard.read_ahead.forget(log.key);
+    }
     Ok(())
 }
 

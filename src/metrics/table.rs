@@ -125,6 +125,10 @@ metrics! {
     log_tail_bytes: Gauge, "log_tail_bytes", Bytes, "Bytes of batches kept in memory.";
     log_read_bytes: Counter, "log_read_bytes_total", Bytes, "Bytes read from log files.";
     log_read_us: Histogram, "log_read_duration_us", Microseconds, "Duration of reads from log files.";
+    log_read_ahead_bytes: Counter, "log_read_ahead_bytes_total", Bytes, "Bytes of log files that were read before a consumer asked for them.";
+    log_read_ahead_wasted_bytes: Counter, "log_read_ahead_wasted_bytes_total", Bytes, "Bytes that were read ahead and dropped unused.";
+    log_read_memory_bytes: Gauge, "log_read_memory_bytes", Bytes,
+        "Bytes of memory that hold what was read from log files, until clients have received it.";
     log_segments_rolled: Counter, "log_segments_rolled_total", Count, "Segments that were closed because they were full or old.";
     log_deleted_bytes: Counter, "log_deleted_bytes_total", Bytes, "Bytes of segments that left their log.";
     log_segments_deleted_by_time: Counter, "log_segments_deleted_by_time_total", Count, "Segments deleted because they were older than retention.ms.";

@@ -3,7 +3,7 @@
 //! Pure; one per partition, on its home shard. In memory, 32 bytes each, for as long as the log has their records; a checkpoint stores it.
 
 use crate::message::AbortedTransaction as Told;
-use ringlane_log::cleaner::AbortedTransaction;
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use std::collections::VecDeque;
 
 /// In the order of their markers, which is that of `last_offset`.

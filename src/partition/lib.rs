@@ -22,7 +22,7 @@ mod test_kit;
 mod verification;
 
 pub use config::TopicConfig;
-pub use home_shard::{ApplyError, HomeShard, HomeShardOptions, LogRange, PartitionSpec};
+pub use home_shard::{ApplyError, CleanablePartition, HomeShard, HomeShardOptions, LogRange, PartitionSpec};
 pub use message::*;
 pub use prepare::prepare_batch;
 pub use verification::VerificationGuard;

@@ -256,7 +256,7 @@ pub struct ReadResult {
     pub current_leader: Option<LeaderHint>,
     /// `None` for read_uncommitted (null on the wire).
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
-    /// Whole batches, in order; the first may begin before the offset that was asked for.
+    /// Together whole batches, in order; the first may begin before the offset that was asked for. One may lie in several slices.
     pub slices: Vec<Bytes>,
     /// Bytes in `slices`.
     pub bytes: usize,

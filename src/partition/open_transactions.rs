@@ -2,8 +2,8 @@
 //!
 //! Pure; one per partition, on its home shard. Kept from batch headers and markers, at open and at append.
 
-use ringlane_log::cleaner::AbortedTransaction;
 use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Debug, Default, PartialEq)]

@@ -15,7 +15,7 @@ use crate::leader_epochs::LeaderEpochs;
 use crate::open_transactions::{Open, OpenTransactions};
 use crate::producer_state::{KeptBatch, KeptProducer};
 use bytes::{Buf, BufMut, Bytes};
-use ringlane_log::cleaner::AbortedTransaction;
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 
 /// 1 knew no aborted transactions.
 const VERSION: u8 = 2;

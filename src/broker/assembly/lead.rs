@@ -17,6 +17,7 @@ use ringlane_log::{Recovered, VolumeOptions};
 use ringlane_metadata::controller::RegisterBroker;
 use ringlane_metadata::{BrokerId, ControllerReply, ControllerRequest, Endpoint, Refused, Uuid, controller};
 use ringlane_runtime::{ShardId, Signal, Task, next_signal, now, random_bytes, resolve, shard_count, spawn};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -80,7 +81,8 @@ async fn start(config: Arc<Config>, mesh: Lanes, counts: ConnectionCounts) -> Re
     if let Err(message) = on_all(&shard, || ShardRequest::Publish(recovered.clone())).await {
         tracing::error!("not all partitions are in service: {message}");
     }
-    on_all(&shard, || ShardRequest::Begin).await?;
+    let given_up = failed_directories(&shard).await?;
+    on_all(&shard, || ShardRequest::Begin(given_up.clone())).await?;
     on_all(&shard, || ShardRequest::EndRecovery).await?;
     tracing::info!(topics, journal_bytes, ms = began.elapsed().as_millis() as u64, "logs open");
     tasks.push(spawn("publish", publish(shard.clone(), publications)));
@@ -106,6 +108,18 @@ async fn scan_journals(mesh: &Lanes, volumes: &[VolumeOptions]) -> Result<Recove
         }
     }
     Ok(recovered)
+}
+
+/// The data directories that some shard cannot use.
+async fn failed_directories(shard: &Rc<Shard>) -> Result<Vec<PathBuf>, String> {
+    let mut failed = BTreeSet::new();
+    for to in 0..shard_count() {
+        match shard.ask(ShardId(to as u16), ShardRequest::FailedDirectories).await {
+            Some(ShardReply::Directories(directories)) => failed.extend(directories),
+            _ => return Err("a shard ended".into()),
+        }
+    }
+    Ok(failed.into_iter().collect())
 }
 
 fn meta_options(config: &Config, data_dir: PathBuf) -> MetaOptions {

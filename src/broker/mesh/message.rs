@@ -12,6 +12,7 @@ use ringlane_partition::{
     LogSizesReply, MarkersRequest, OffsetsReply, OffsetsRequest, ProducersReply, ReadReply, ReadRequest, ReadTicket,
     TopicPartition, VerifyReply, VerifyRequest,
 };
+use std::path::PathBuf;
 
 pub enum ShardRequest {
     /// Shard 0 to all, once, before `Open`: read your part of what the journals hold.
@@ -20,8 +21,10 @@ pub enum ShardRequest {
     Open(Opening),
     /// Shard 0 to all: the metadata moved on.
     Publish(Publication),
-    /// Shard 0 to all, once, when all have opened what the metadata has: the old journals are void, yours begins.
-    Begin,
+    /// Shard 0 to all, once, when all have opened what the metadata has: which data directories can you not use?
+    FailedDirectories,
+    /// Then: the old journals are void, yours begins; but not in these directories, which a shard cannot use.
+    Begin(Vec<PathBuf>),
     /// Shard 0 to all, once, when all have begun.
     EndRecovery,
     /// Shard 0 to the shard that will serve it.
@@ -72,5 +75,6 @@ pub enum ShardReply {
     Producers(ProducersReply),
     LogSizes(LogSizesReply),
     Controller(ControllerReply),
+    Directories(Vec<PathBuf>),
     Report(Box<Snapshot>),
 }

@@ -93,10 +93,11 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
                 })
             });
         }
-        ShardRequest::Begin => {
+        ShardRequest::FailedDirectories => reply.send(ShardReply::Directories(shard.failed_directories())),
+        ShardRequest::Begin(given_up) => {
             let shard = shard.clone();
             start("begin", async move {
-                reply.send(match shard.begin().await {
+                reply.send(match shard.begin(&given_up).await {
                     Ok(()) => ShardReply::Done,
                     Err(message) => ShardReply::Failed(message),
                 })

@@ -13,11 +13,13 @@ use super::scheduler::{Compaction, ProducerFacts};
 use super::sink::Sink;
 use super::source::Source;
 use super::throttle::Throttle;
-use super::transactions::Transactions;
+use super::transactions::{Outcomes, Transactions};
+use super::transactions_walk::outcomes_from;
 use crate::files;
 use crate::log::LogInner;
 use crate::state::LogState;
 use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use ringlane_runtime::{give_way, now, sleep, wall_clock_ms};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -45,10 +47,11 @@ pub(super) struct Cleaned {
 pub(super) async fn clean(job: &Job, options: &CleanerOptions, pace: &Pace) -> Result<Cleaned, CleanError> {
     let Cleanable { first_dirty, end, .. } = job.cleanable;
     exchange::remove_cleaned(&job.log.folder).await?;
-    let segments = sealed_segments(&job.log.state.borrow(), end);
+    let mut segments = sealed_segments(&job.log.state.borrow(), end);
     let keys_max = (end - first_dirty) as u64;
     let mut newest = KeyMap::new(options.map_bytes, options.map_load, keys_max);
-    let covered = map_dirty(job, &segments, &mut newest, pace).await?;
+    let Mapped { covered, end, aborted } = map_dirty(job, &segments, &mut newest, pace).await?;
+    segments.retain(|segment| segment.base_offset < end);
 
     let now_ms = wall_clock_ms();
     let round = Round {
@@ -59,7 +62,7 @@ pub(super) async fn clean(job: &Job, options: &CleanerOptions, pace: &Pace) -> R
         delete_retention_ms: job.compaction.options.delete_retention_ms,
         producers: &job.producers.last,
     };
-    let mut transactions = Transactions::new(&job.producers.aborted);
+    let mut transactions = Transactions::new(&aborted);
     let mut done = Cleaned {
         cleaned_offset: covered,
         map_used_percent: newest.used_percent(),
@@ -77,23 +80,53 @@ pub(super) async fn clean(job: &Job, options: &CleanerOptions, pace: &Pace) -> R
     Ok(done)
 }
 
-/// Puts the keys from the first dirty offset on into `newest`; answers up to where they fitted.
-async fn map_dirty(job: &Job, segments: &[SegmentFacts], newest: &mut KeyMap, pace: &Pace) -> Result<i64, CleanError> {
-    let Cleanable { first_dirty, end, .. } = job.cleanable;
-    let mut transactions = Transactions::new(&job.producers.aborted);
+/// What the dirty part was found to hold.
+struct Mapped {
+    /// Up to here its keys fitted.
+    covered: i64,
+    /// Up to here the round may go.
+    end: i64,
+    /// Transactions whose records count for nothing.
+    aborted: Vec<AbortedTransaction>,
+}
+
+/// Puts the keys from the first dirty offset on into `newest`.
+async fn map_dirty(
+    job: &Job,
+    segments: &[SegmentFacts],
+    newest: &mut KeyMap,
+    pace: &Pace,
+) -> Result<Mapped, CleanError> {
+    let Cleanable { first_dirty, mut end, .. } = job.cleanable;
+    let mut outcomes: Option<Outcomes> = None;
+    let mut transactions = Transactions::default();
     let first = segments.partition_point(|segment| segment.base_offset <= first_dirty).saturating_sub(1);
-    for segment in &segments[first..] {
+    for (at, segment) in segments.iter().enumerate().skip(first) {
         let mut source = job.open(segment, pace).await?;
-        while source.advance(pace).await? {
+        while segment.base_offset < end && source.advance(pace).await? {
             let batch = source.batch()?;
+            if batch.header.is_transactional() && outcomes.is_none() {
+                // The first one of the dirty part: most logs have none, and are read once less.
+                let found = outcomes_from(job, &segments[at..], pace).await?;
+                transactions = Transactions::new(found.aborted());
+                end = found.end();
+                outcomes = Some(found);
+                if end <= first_dirty.max(segment.base_offset) {
+                    break;
+                }
+            }
             let full_at = filter::map_keys(newest, &mut transactions, &batch, first_dirty);
             if let Some(offset) = full_at.map_err(|error| source.corrupt(error.to_string()))? {
-                return Ok(offset);
+                let aborted = outcomes.map(Outcomes::into_aborted).unwrap_or_default();
+                return Ok(Mapped { covered: offset, end, aborted });
             }
             give_way().await;
         }
     }
-    Ok(end)
+    if end <= first_dirty {
+        return Err(CleanError::Undecided(end));
+    }
+    Ok(Mapped { covered: end, end, aborted: outcomes.map(Outcomes::into_aborted).unwrap_or_default() })
 }
 
 /// Makes one segment of `members`. When nothing of a single one goes, it stays as it is.
@@ -138,7 +171,7 @@ async fn rewrite(
 }
 
 impl Job {
-    async fn open(&self, segment: &SegmentFacts, pace: &Pace) -> Result<Source, CleanError> {
+    pub(super) async fn open(&self, segment: &SegmentFacts, pace: &Pace) -> Result<Source, CleanError> {
         pace.check()?;
         let path = files::segment_path(&self.log.folder, segment.base_offset);
         let opened = Source::open(path, segment.bytes).await;

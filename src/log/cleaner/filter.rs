@@ -169,7 +169,8 @@ fn is_past(horizon_ms: Option<i64>, now_ms: i64) -> bool {
     horizon_ms.is_some_and(|horizon_ms| horizon_ms <= now_ms)
 }
 
-fn control_kind(batch: &Batch<'_>) -> Result<Option<ControlKind>, FilterError> {
+/// What the record of a control batch says; `None` when it has none.
+pub(crate) fn control_kind(batch: &Batch<'_>) -> Result<Option<ControlKind>, FilterError> {
     let body = batch.uncompressed_body(UNCOMPRESSED_BYTES_MAX)?;
     let first = Records::new(&batch.header, &body).next().transpose()?;
     Ok(first.map(|record| ControlType::of(&record).map_or(ControlKind::Other, ControlKind::Marker)))

@@ -18,6 +18,7 @@ mod exchange;
 mod filter;
 mod key_map;
 mod options;
+mod pauses;
 mod plan;
 mod scheduler;
 mod settle;
@@ -27,6 +28,7 @@ mod source;
 mod test_kit;
 mod throttle;
 mod transactions;
+mod transactions_walk;
 
 pub(crate) use checkpoint::FILE_NAME as CHECKPOINT_FILE;
 pub(crate) use checkpoint::lower as lower_checkpoint;
@@ -34,7 +36,6 @@ pub use filter::LastOfProducer;
 pub use options::{CleanerOptions, CompactionOptions};
 pub use scheduler::{Compaction, CompactionSource, ProducerFacts, run};
 pub(crate) use settle::settle;
-pub use transactions::AbortedTransaction;
 
 use crate::ReadError;
 use std::io;
@@ -47,6 +48,9 @@ pub(crate) enum CleanError {
     Io { path: PathBuf, doing: &'static str, source: io::Error },
     #[error("{path}: bad batch at byte {position}: {found}. Restore the file from a copy or another replica", path = path.display())]
     Corrupt { path: PathBuf, position: u64, found: String },
+    /// Nothing can be cleaned before the transaction that begins here has ended.
+    #[error("the transaction that begins at offset {0} has not ended")]
+    Undecided(i64),
     /// The log was truncated, closed or deleted meanwhile: plan again.
     #[error("the log changed below the cleaner")]
     Moved,

@@ -1,19 +1,20 @@
 //! The cleaner's task of one shard: looks for the dirtiest log that is due, cleans it, sleeps when there is none.
 //!
 //! Started by `broker` beside the shard's logs and stopped by dropping the task; an exchange of files that is under way then still runs to
-//! its end. A log whose cleaning failed is left alone until the next start, with one line in the log: the others go on.
+//! its end. A log whose cleaning failed is left alone for a while, or for good when it is damaged, with a line in the log: the others go on.
 
 use super::clean::{self, Cleaned, Job, Pace, facts_of, may_clean, sealed_below};
+use super::pauses::Pauses;
 use super::plan::{Cleanable, LogFacts, dirtiest};
 use super::throttle::Throttle;
-use super::{AbortedTransaction, CleanError, CleanerOptions, CompactionOptions, LastOfProducer, checkpoint, exchange};
+use super::{CleanError, CleanerOptions, CompactionOptions, LastOfProducer, checkpoint, exchange};
 use crate::log::LogInner;
 use crate::shard::Shard;
 use crate::timestamps;
 use crate::{LogKey, ShardLogs};
 use ringlane_runtime::{give_way, now, sleep, wall_clock_ms};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What only the owner of a partition knows. Asked synchronously, on the home shard.
@@ -31,15 +32,15 @@ pub struct Compaction {
     pub options: CompactionOptions,
     /// Nothing at or behind this offset is cleaned; never more than the high watermark.
     pub last_stable_offset: i64,
+    /// Up to here markers count: what lies behind may yet be taken back.
+    pub high_watermark: i64,
 }
 
-/// What compaction must keep for producers, and what it may drop.
+/// What compaction must keep for producers.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ProducerFacts {
     /// By producer id, of each that is not forgotten yet.
     pub last: BTreeMap<i64, LastOfProducer>,
-    /// Every aborted transaction that may still have batches in the log below the last stable offset.
-    pub aborted: Vec<AbortedTransaction>,
 }
 
 /// Cleans the shard's logs for ever.
@@ -50,10 +51,10 @@ pub async fn run(logs: ShardLogs, options: CleanerOptions, source: Rc<dyn Compac
     let mut scheduler = Scheduler {
         shard: logs.shard(),
         throttle: Rc::new(RefCell::new(Throttle::new(options.bytes_per_second))),
+        pauses: Pauses::new(options.backoff),
         options,
         source,
         cleaned: BTreeMap::new(),
-        uncleanable: BTreeSet::new(),
     };
     loop {
         match scheduler.next_job().await {
@@ -70,7 +71,7 @@ struct Scheduler {
     throttle: Rc<RefCell<Throttle>>,
     /// Checkpoints, with the generation of the log at which they were read: a truncation may have lowered one.
     cleaned: BTreeMap<LogKey, (u64, Option<i64>)>,
-    uncleanable: BTreeSet<LogKey>,
+    pauses: Pauses,
 }
 
 impl Scheduler {
@@ -79,8 +80,8 @@ impl Scheduler {
         let logs = self.shard.all_logs();
         let is_open = |key: &LogKey| logs.iter().any(|log| log.key == *key);
         self.cleaned.retain(|key, _| is_open(key));
-        self.uncleanable.retain(is_open);
-        self.shard.metrics.log_cleaner_uncleanable.set(self.uncleanable.len() as i64);
+        self.pauses.retain(is_open);
+        self.shard.metrics.log_cleaner_uncleanable.set(self.pauses.failing() as i64);
         let mut due = Vec::new();
         for log in logs {
             if let Some((generation, compaction, cleanable)) = self.look_at(&log).await {
@@ -95,7 +96,7 @@ impl Scheduler {
 
     /// What of the log is due.
     async fn look_at(&mut self, log: &Rc<LogInner>) -> Option<(u64, Compaction, Cleanable)> {
-        if self.uncleanable.contains(&log.key) {
+        if self.pauses.is_paused(log.key, now()) {
             return None;
         }
         self.source.compaction(log.key)?;
@@ -156,6 +157,7 @@ impl Scheduler {
         metrics.log_cleaner_round_us.record(started.elapsed().as_micros() as u64);
         match outcome {
             Ok(cleaned) => {
+                self.pauses.succeeded(job.log.key);
                 metrics.log_cleaner_rounds.increment();
                 metrics.log_cleaner_map_used.set(cleaned.map_used_percent as i64);
                 tracing::debug!(
@@ -186,8 +188,20 @@ impl Scheduler {
     }
 
     fn failed(&mut self, log: &LogInner, error: &CleanError) {
-        tracing::error!(%log.id, %error, "log not cleaned, and left alone until the next start; other logs go on");
-        self.uncleanable.insert(log.key);
-        self.shard.metrics.log_cleaner_uncleanable.set(self.uncleanable.len() as i64);
+        match error {
+            CleanError::Undecided(_) => {
+                tracing::debug!(%log.id, %error, "not cleaned yet");
+                self.pauses.wait(log.key, now());
+            }
+            CleanError::Io { .. } => {
+                let pause_ms = self.pauses.failed(log.key, now()).as_millis() as u64;
+                tracing::error!(%log.id, %error, pause_ms, "log not cleaned, and tried again after a pause; nothing of it is lost");
+            }
+            _ => {
+                tracing::error!(%log.id, %error, "log not cleaned, and left alone until the next start; other logs go on");
+                self.pauses.give_up(log.key);
+            }
+        }
+        self.shard.metrics.log_cleaner_uncleanable.set(self.pauses.failing() as i64);
     }
 }

@@ -5,10 +5,10 @@
 use super::CleanError;
 use super::clean::Pace;
 use super::exchange::cleaned;
-use super::transactions::AbortedTransaction;
 use crate::files;
 use crate::segment::Segment;
 use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::storage::txn_index::{self, AbortedTransaction};
 use ringlane_runtime::{BLOCK_BYTES, Buffer, Durability, File, FileMode, fs};
 use std::path::{Path, PathBuf};
 
@@ -87,7 +87,7 @@ impl Sink {
             (files::time_index_path(&folder, base_offset), index.encode_times()),
         ];
         if !aborted.is_empty() {
-            small.push((files::transaction_index_path(&folder, base_offset), encode_aborted(aborted)));
+            small.push((files::transaction_index_path(&folder, base_offset), txn_index::encode(aborted)));
         }
         for (path, content) in small {
             let path = cleaned(&path);
@@ -104,18 +104,4 @@ impl Sink {
         self.position += bytes as u64;
         pace.wrote(bytes).await
     }
-}
-
-/// Entries of `.txnindex`: version i16 = 0, producer id, first offset, last offset, last stable offset.
-fn encode_aborted(aborted: &[AbortedTransaction]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for transaction in aborted {
-        bytes.extend_from_slice(&0i16.to_be_bytes());
-        for field in
-            [transaction.producer_id, transaction.first_offset, transaction.last_offset, transaction.last_stable_offset]
-        {
-            bytes.extend_from_slice(&field.to_be_bytes());
-        }
-    }
-    bytes
 }

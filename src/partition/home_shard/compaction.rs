@@ -4,17 +4,26 @@
 
 use super::HomeShard;
 use crate::message::{Isolation, TopicPartition};
+use crate::partition::Visible;
 use ringlane_log::LogKey;
 use ringlane_log::cleaner::LastOfProducer;
 use std::collections::BTreeMap;
 
+/// A partition as the cleaner sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CleanablePartition {
+    pub at: TopicPartition,
+    pub last_stable_offset: i64,
+    pub high_watermark: i64,
+}
+
 impl HomeShard {
-    /// Whose log it is, and the offset below which nothing changes any more.
-    pub fn cleanable(&self, log: LogKey) -> Option<(TopicPartition, i64)> {
+    /// Whose log it is, and what of it is committed. Below the last stable offset nothing changes any more.
+    pub fn cleanable(&self, log: LogKey) -> Option<CleanablePartition> {
         let state = self.inner.state.borrow();
         let partition = state.partitions.get(state.by_log.get(&log)?)?;
-        let last_stable_offset = partition.visible(Isolation::ReadCommitted).last_stable_offset;
-        Some((partition.spec.at, last_stable_offset))
+        let Visible { high_watermark, last_stable_offset, .. } = partition.visible(Isolation::ReadCommitted);
+        Some(CleanablePartition { at: partition.spec.at, last_stable_offset, high_watermark })
     }
 
     /// The last batch of each producer that is remembered.

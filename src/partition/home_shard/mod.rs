@@ -1,8 +1,9 @@
 //! The partitions whose home is this shard, and what the mesh may ask of them.
 //!
 //! One [`HomeShard`] per shard, for as long as the shard. Rooms: `apply` (the metadata opens, changes and drops partitions), `append` (the
-//! sequencing step), `stable` (what happens when bytes became stable, and on timeouts), `read`, `offsets`, `retention`, `transactions`. All state is behind one
-//! `RefCell` that is borrowed for the length of a synchronous step and never across an await; replies are called when it is free again.
+//! sequencing step), `stable` (what happens when bytes became stable, and on timeouts), `read` (waits for enough) and `read_now` (reads),
+//! `offsets`, `retention`, `transactions` (gate, markers). All state is behind one `RefCell` that is borrowed for the length of a synchronous
+//! step and never across an await; replies are called when it is free again.
 
 mod append;
 mod apply;
@@ -10,6 +11,7 @@ mod compaction;
 mod offsets;
 mod range;
 mod read;
+mod read_now;
 mod retention;
 mod stable;
 mod transactions;
@@ -21,6 +23,7 @@ use crate::message::{ReadTicket, TopicPartition};
 use crate::partition::Partition;
 use crate::producer_state::{PartitionNumber, ProducerTable};
 pub use apply::ApplyError;
+pub use compaction::CleanablePartition;
 pub use range::LogRange;
 use ringlane_log::{LogKey, LogOptions, ShardLogs};
 use ringlane_metrics::ShardMetrics;

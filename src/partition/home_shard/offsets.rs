@@ -1,6 +1,6 @@
 //! ListOffsets and OffsetForLeaderEpoch.
 
-use super::read::code_of;
+use super::read_now::code_of;
 use super::{HomeShard, Inner};
 use crate::message::{
     EpochEndEntry, EpochEndReply, EpochEndRequest, EpochEndResult, Isolation, OffsetSpec, OffsetsEntry, OffsetsReply,

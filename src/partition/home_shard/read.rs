@@ -1,14 +1,9 @@
-//! Fetch: checks, waiting for enough, whole batches from the tail or the disk.
+//! Fetch: waits for enough, then has it read (`read_now`).
 
-use super::{HomeShard, Inner, State};
+use super::{HomeShard, State};
 use crate::delayed_fetch::{ReadId, Watcher};
-use crate::message::{AbortedTransaction, Isolation, ReadEntry, ReadReply, ReadRequest, ReadResult, TopicPartition};
-use crate::partition::Visible;
-use bytes::Bytes;
-use ringlane_log::{Log, ReadData, ReadError, ReadPlan};
-use ringlane_protocol::ErrorCode;
-use ringlane_protocol::records::batches;
-use ringlane_runtime::{OneshotReceiver, give_way, timeout};
+use crate::message::{Isolation, ReadEntry, ReadReply, ReadRequest, TopicPartition};
+use ringlane_runtime::{OneshotReceiver, timeout};
 use std::time::Duration;
 
 impl HomeShard {
@@ -21,7 +16,7 @@ impl HomeShard {
             if let Some(waiting) = waiting {
                 waiting.until(Duration::from_millis(request.max_wait_ms.max(0) as u64)).await;
             }
-            shard.inner.read_now(&request).await
+            shard.inner.read_now(request).await
         }
     }
 
@@ -105,112 +100,8 @@ impl State {
         Some(partition.log.readable_bytes(entry.fetch_offset, visible.below, entry.max_bytes.max(0) as usize))
     }
 
-    fn readable_sum(&self, request: &ReadRequest, broker_id: i32) -> usize {
+    pub(super) fn readable_sum(&self, request: &ReadRequest, broker_id: i32) -> usize {
         let readable = |entry| self.readable_of(entry, request.isolation, broker_id);
         request.entries.iter().filter_map(readable).sum()
-    }
-}
-
-/// What is left of a fetch's limits (KIP-74).
-struct Left {
-    bytes: usize,
-    /// The first batch goes out whatever its size.
-    at_least_one: bool,
-}
-
-impl Inner {
-    async fn read_now(&self, request: &ReadRequest) -> ReadReply {
-        let readable_bytes = self.state.borrow().readable_sum(request, self.broker_id);
-        let mut left = Left { bytes: request.max_bytes.max(0) as usize, at_least_one: request.at_least_one };
-        let mut results = Vec::with_capacity(request.entries.len());
-        for entry in &request.entries {
-            let result = self.read_entry(entry, request.isolation, &left).await;
-            if result.bytes > 0 {
-                left.bytes = left.bytes.saturating_sub(result.bytes);
-                left.at_least_one = false;
-            }
-            results.push(result);
-            give_way().await;
-        }
-        ReadReply { results, readable_bytes }
-    }
-
-    async fn read_entry(&self, entry: &ReadEntry, isolation: Isolation, left: &Left) -> ReadResult {
-        let max_bytes = left.bytes.min(entry.max_bytes.max(0) as usize);
-        let (visible, data) = loop {
-            let (log, visible) = match self.check(entry, isolation) {
-                Ok(checked) => checked,
-                Err(answer) => return answer,
-            };
-            let is_empty = entry.fetch_offset >= visible.below || (max_bytes == 0 && !left.at_least_one);
-            let data = match is_empty {
-                true => Ok(ReadData::default()),
-                false => self.read_log(&log, entry.fetch_offset, visible.below, max_bytes, left.at_least_one).await,
-            };
-            match data {
-                // Cut at one of its ends: the offset may be out of range now, and a log that is gone is no longer found.
-                Err(ReadError::Moved) => give_way().await,
-                data => break (visible, data),
-            }
-        };
-        match data {
-            Ok(ReadData { slices, bytes }) => {
-                self.metrics.fetch_bytes.add(bytes as u64);
-                let aborted_transactions = self.aborted_in(entry, isolation, &slices);
-                ReadResult { slices, bytes, aborted_transactions, ..visible.result() }
-            }
-            Err(error) => ReadResult::failed(code_of(&error)),
-        }
-    }
-
-    /// The aborted transactions that what was read may have records of; absent for read_uncommitted.
-    fn aborted_in(&self, entry: &ReadEntry, isolation: Isolation, slices: &[Bytes]) -> Option<Vec<AbortedTransaction>> {
-        if isolation == Isolation::ReadUncommitted {
-            return None;
-        }
-        let state = self.state.borrow();
-        let concerned =
-            state.partitions.get(&entry.at).filter(|partition| partition.aborted.concerns(entry.fetch_offset));
-        let Some(partition) = concerned else { return Some(Vec::new()) };
-        let below = slices.last().and_then(|last| batches(last).filter_map(Result::ok).last());
-        let below = below.map_or(entry.fetch_offset, |last| last.header.next_offset());
-        Some(partition.aborted.overlapping(entry.fetch_offset, below))
-    }
-
-    fn check(&self, entry: &ReadEntry, isolation: Isolation) -> Result<(Log, Visible), ReadResult> {
-        let state = self.state.borrow();
-        let Some(partition) = state.partitions.get(&entry.at).filter(|_| !state.is_closed) else {
-            return Err(ReadResult::failed(state.missing(&entry.at)));
-        };
-        let visible = partition.check_read(self.broker_id, entry, isolation)?;
-        Ok((partition.log.clone(), visible))
-    }
-
-    async fn read_log(
-        &self,
-        log: &Log,
-        from: i64,
-        below: i64,
-        max_bytes: usize,
-        at_least_one: bool,
-    ) -> Result<ReadData, ReadError> {
-        self.metrics.fetch_reads.increment();
-        match log.plan_read(from, below, max_bytes, at_least_one) {
-            ReadPlan::Ready(data) => Ok(data),
-            ReadPlan::Disk(disk) => {
-                self.metrics.fetch_reads_from_disk.increment();
-                disk.run().await
-            }
-        }
-    }
-}
-
-/// The one place where a read's error becomes Kafka's.
-pub(super) fn code_of(error: &ReadError) -> ErrorCode {
-    tracing::warn!("cannot read: {error}");
-    match error {
-        ReadError::Io { .. } => ErrorCode::KafkaStorageError,
-        ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
-        ReadError::Moved => ErrorCode::NotLeaderOrFollower,
     }
 }

@@ -8,8 +8,6 @@ use crate::message::{
     VerifyEntry, VerifyReply, VerifyRequest,
 };
 use crate::verification::VerificationGuard;
-use ringlane_log::LogKey;
-use ringlane_log::cleaner::AbortedTransaction;
 use ringlane_protocol::ErrorCode;
 
 impl HomeShard {
@@ -65,13 +63,6 @@ impl HomeShard {
             Ok(state.producers.active(partition.number).map(with_transaction).collect())
         };
         ProducersReply { results: wanted.iter().map(active).collect() }
-    }
-
-    /// The aborted transactions of a log, for its cleaner.
-    pub fn aborted_transactions(&self, log: LogKey) -> Vec<AbortedTransaction> {
-        let state = self.inner.state.borrow();
-        let partition = state.by_log.get(&log).and_then(|at| state.partitions.get(at));
-        partition.map(|partition| partition.aborted.iter().copied().collect()).unwrap_or_default()
     }
 }
 

@@ -2,11 +2,12 @@
 //! maps that are too small, rounds at random times.
 
 use super::*;
-use crate::cleaner::AbortedTransaction;
 use crate::cleaner::test_kit::in_simulator;
+use crate::cleaner::transactions::Outcomes;
 use ringlane_protocol::records::{
     BatchBuilder, Compression, ProducerStamp, check_batch, marker_batch, patch_base_offset,
 };
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use ringlane_runtime::sim::Seed;
 use std::collections::BTreeSet;
 
@@ -25,7 +26,6 @@ struct History {
     /// Everything ever appended.
     records: BTreeMap<i64, Known>,
     headers: BTreeMap<i64, BatchHeader>,
-    aborted: Vec<AbortedTransaction>,
     /// Batches of aborted transactions, with the offset of the marker.
     aborted_batches: BTreeMap<i64, i64>,
     /// First offset and batches of the transaction that a producer has open.
@@ -64,15 +64,12 @@ impl History {
     }
 
     fn end_transaction(&mut self, producer: i64, commits: bool, now_ms: i64) -> Vec<u8> {
-        let (first_offset, batches) = self.open.remove(&producer).unwrap();
+        let (_, batches) = self.open.remove(&producer).unwrap();
         let kind = if commits { ControlType::Commit } else { ControlType::Abort };
         let mut bytes = marker_batch(kind, producer, 1, 0, now_ms);
         patch_base_offset(&mut bytes, self.end);
         if !commits {
-            let (last_offset, last_stable_offset) = (self.end, first_offset);
-            self.aborted_batches.extend(batches.into_iter().map(|base| (base, last_offset)));
-            let aborted = AbortedTransaction { producer_id: producer, first_offset, last_offset, last_stable_offset };
-            self.aborted.push(aborted);
+            self.aborted_batches.extend(batches.into_iter().map(|base| (base, self.end)));
         }
         self.note(bytes)
     }
@@ -128,6 +125,19 @@ fn live_records(batches: &[Vec<u8>]) -> BTreeMap<i64, Known> {
     live
 }
 
+/// What the batches themselves say of the transactions in `from..end`.
+fn aborted_in(batches: &[Vec<u8>], from: i64, end: i64) -> Vec<AbortedTransaction> {
+    let mut outcomes = Outcomes::new(end);
+    for batch in batches.iter().map(|bytes| Batch::parse(bytes).unwrap()) {
+        if batch.header.next_offset() > from {
+            let kind = if batch.header.is_control() { control_kind(&batch).unwrap() } else { None };
+            outcomes.note(&batch.header, kind);
+        }
+    }
+    assert_eq!(outcomes.undecided(), None, "all that begins below the last stable offset has ended");
+    outcomes.into_aborted()
+}
+
 fn run_round(log: &mut Log, history: &History, choices: &mut Seed, now_ms: i64) -> Option<i64> {
     // Any end of a batch up to the last stable offset.
     let ends: Vec<i64> = log.batches.iter().map(|bytes| check_batch(bytes).unwrap().next_offset()).collect();
@@ -141,7 +151,8 @@ fn run_round(log: &mut Log, history: &History, choices: &mut Seed, now_ms: i64) 
 
     let below = |bytes: &Vec<u8>| check_batch(bytes).unwrap().base_offset < end;
     let mut newest = KeyMap::new(memory, 0.9, (end - log.cleaned) as u64);
-    let mut transactions = Transactions::new(&history.aborted);
+    let aborted = aborted_in(&log.batches, log.cleaned, end);
+    let mut transactions = Transactions::new(&aborted);
     let mut covered = end;
     for bytes in log.batches.iter().filter(|bytes| below(bytes)) {
         let batch = Batch::parse(bytes).unwrap();
@@ -154,7 +165,7 @@ fn run_round(log: &mut Log, history: &History, choices: &mut Seed, now_ms: i64) 
 
     let round =
         Round { newest: &newest, covered, end, now_ms, delete_retention_ms: RETENTION_MS, producers: &producers };
-    let mut transactions = Transactions::new(&history.aborted);
+    let mut transactions = Transactions::new(&aborted);
     let before = std::mem::take(&mut log.batches);
     for bytes in &before {
         let batch = Batch::parse(bytes).unwrap();

@@ -17,7 +17,8 @@ struct Everything(Vec<Log>);
 impl CompactionSource for Everything {
     fn compaction(&self, log: LogKey) -> Option<Compaction> {
         let log = self.0.iter().find(|known| known.key() == log)?;
-        Some(Compaction { options: CompactionOptions::default(), last_stable_offset: log.stable_offset() })
+        let stable = log.stable_offset();
+        Some(Compaction { options: CompactionOptions::default(), last_stable_offset: stable, high_watermark: stable })
     }
 
     fn producers(&self, _: LogKey) -> ProducerFacts {

@@ -2,14 +2,15 @@
 //! ended.
 
 use super::model::{DELETE_RETENTION_MS, Model};
+use super::transactions::{FIRST_TRANSACTIONAL, FORGOTTEN};
 use bytes::Bytes;
-use ringlane_log::cleaner::{
-    self, CleanerOptions, Compaction, CompactionOptions, CompactionSource, LastOfProducer, ProducerFacts,
-};
+use ringlane_log::cleaner::{self, CleanerOptions, Compaction, CompactionOptions, CompactionSource, ProducerFacts};
 use ringlane_log::{AppendBatch, DataDir, EveryBatch, Log, LogId, LogKey, LogOptions, ShardLogs, ShardLogsOptions};
 use ringlane_metrics::ShardMetrics;
 use ringlane_protocol::TopicId;
-use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression, ProducerStamp};
+use ringlane_protocol::records::{
+    BatchBuilder, BatchHeader, Compression, ControlType, ProducerStamp, marker_batch, patch_base_offset,
+};
 use ringlane_runtime::sim::Seed;
 use ringlane_runtime::{fs, random_u64, sleep, spawn, wall_clock_ms};
 use std::cell::RefCell;
@@ -54,15 +55,13 @@ impl CompactionSource for Source {
             file_delete_delay_ms: FILE_DELETE_DELAY_MS,
             ..CompactionOptions::default()
         };
-        Some(Compaction { options, last_stable_offset: self.log.stable_offset() })
+        let high_watermark = self.log.stable_offset();
+        let last_stable_offset = self.model.borrow().transactions.last_stable_offset(high_watermark);
+        Some(Compaction { options, last_stable_offset, high_watermark })
     }
 
     fn producers(&self, _: LogKey) -> ProducerFacts {
-        let last = |(producer, offset)| (producer, LastOfProducer { epoch: 0, last_data_offset: Some(offset) });
-        ProducerFacts {
-            last: self.model.borrow().last_of_producers().into_iter().map(last).collect(),
-            aborted: Vec::new(),
-        }
+        ProducerFacts { last: self.model.borrow().last_of_producers() }
     }
 }
 
@@ -73,6 +72,8 @@ pub async fn live(model: Rc<RefCell<Model>>, life: Life) {
         // What is cleaned is to be read from the files.
         tail_cache_bytes: 0,
         journal_file_bytes: 256 << 10,
+        // So that a log of a few segments is worth reading ahead.
+        read_bytes_first: 4 << 10,
         metrics: metrics.clone(),
         ..ShardLogsOptions::of(&data_dir, [5; 16]).await
     });
@@ -88,6 +89,8 @@ pub async fn live(model: Rc<RefCell<Model>>, life: Life) {
         operate(&model, &log, life.keys).await;
     }
     if life.cleans_to_the_end {
+        let open = model.borrow().transactions.open();
+        open.into_keys().for_each(|producer| end_transaction(&model, &log, producer));
         until_clean(&log, &metrics).await;
         let live = read_all(&model, &log).await;
         check_folder(&log, &live, &model).await;
@@ -119,7 +122,8 @@ async fn operate(model: &Rc<RefCell<Model>>, log: &Log, keys: u64) {
                 append(model, log, keys);
             }
         }
-        6..8 => read(model, log).await,
+        6 => read(model, log).await,
+        7 => read_on(model, log).await,
         8 => look_up_timestamps(model, log).await,
         _ => sleep(Duration::from_micros(random_u64() % 20_000)).await,
     }
@@ -131,9 +135,16 @@ fn append(model: &RefCell<Model>, log: &Log, keys: u64) {
     let codec =
         [Compression::None, Compression::None, Compression::Lz4, Compression::Zstd][(random_u64() % 4) as usize];
     let mut builder = BatchBuilder::new(codec).base_offset(base_offset);
-    let producer = (random_u64() % 4) as i64;
+    let producer = (random_u64() % (FORGOTTEN as u64 + 1)) as i64;
+    let is_transactional = producer >= FIRST_TRANSACTIONAL;
+    if is_transactional && model.borrow().transactions.open().contains_key(&producer) && random_u64().is_multiple_of(3)
+    {
+        return end_transaction(model, log, producer);
+    }
     if producer > 0 {
-        builder.set_producer(ProducerStamp { id: producer, epoch: 0, base_sequence: base_offset as i32 }, false);
+        let epoch = model.borrow().transactions.epoch(producer);
+        let stamp = ProducerStamp { id: producer, epoch, base_sequence: base_offset as i32 };
+        builder.set_producer(stamp, is_transactional);
     }
     let now_ms = wall_clock_ms();
     for _ in 0..=random_u64() % 15 {
@@ -148,6 +159,19 @@ fn append(model: &RefCell<Model>, log: &Log, keys: u64) {
     model.borrow_mut().appended(&bytes, now_ms);
 }
 
+/// Commits or aborts; the marker may have the next epoch (KIP-890).
+fn end_transaction(model: &RefCell<Model>, log: &Log, producer: i64) {
+    let kind = if random_u64().is_multiple_of(2) { ControlType::Commit } else { ControlType::Abort };
+    let epoch = model.borrow().transactions.epoch(producer) + (random_u64() % 2) as i16;
+    let now_ms = wall_clock_ms();
+    let mut bytes = marker_batch(kind, producer, epoch, 0, now_ms);
+    patch_base_offset(&mut bytes, log.end_offset());
+    let bytes = Bytes::from(bytes);
+    let header = BatchHeader::parse(&bytes).expect("was built");
+    log.append(AppendBatch::new(&header, bytes.clone())).expect("a sound log takes appends");
+    model.borrow_mut().appended(&bytes, now_ms);
+}
+
 /// Compares what a consumer gets in the middle of cleaning.
 async fn read(model: &RefCell<Model>, log: &Log) {
     let below = log.stable_offset();
@@ -156,6 +180,20 @@ async fn read(model: &RefCell<Model>, log: &Log) {
     let data = log.read(from, below, max_bytes, true).await;
     let data = data.unwrap_or_else(|error| panic!("{error}\n{}", model.borrow()));
     model.borrow().check_read(from, &data.slices, wall_clock_ms());
+}
+
+/// The same for one who reads on, with segments exchanged below what was read ahead.
+async fn read_on(model: &RefCell<Model>, log: &Log) {
+    let below = log.stable_offset();
+    let mut from = (random_u64() % (below as u64 + 1)) as i64;
+    for _ in 0..random_u64() % 12 {
+        let data = log.read(from, below, 2_000, true).await;
+        let data = data.unwrap_or_else(|error| panic!("{error}\n{}", model.borrow()));
+        if data.slices.is_empty() {
+            return;
+        }
+        from = model.borrow().check_read(from, &data.slices, wall_clock_ms());
+    }
 }
 
 /// Which records are left is the cleaner's affair; but what is found must be one of them, and none before it may match.
@@ -179,6 +217,7 @@ async fn read_all(model: &RefCell<Model>, log: &Log) -> Vec<Vec<u8>> {
         if data.slices.is_empty() {
             // Whatever is newest must have been seen up to the end.
             model.borrow().check_rest(from, below, wall_clock_ms());
+            model.borrow().check_committed(&all, below, wall_clock_ms());
             return all;
         }
         from = model.borrow().check_read(from, &data.slices, wall_clock_ms());

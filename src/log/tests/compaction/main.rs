@@ -1,4 +1,4 @@
-//! Compaction on a simulated disk that loses what was not made durable: random keyed histories with tombstones, cleaned all the time while
+//! Compaction on a simulated disk that loses what was not made durable: random keyed histories with tombstones and transactions, cleaned all the time while
 //! they are written and read, and ended by power loss, kill -9 or in order at random points, several times a seed.
 //!
 //! `RINGLANE_LOG_SEEDS` sets how many seeds run (40), `RINGLANE_LOG_SEED` runs one.
@@ -7,6 +7,7 @@ mod damage;
 mod leftovers;
 mod life;
 mod model;
+mod transactions;
 
 use life::{Life, live};
 use model::Model;
@@ -38,14 +39,15 @@ fn the_newest_record_of_each_key_survives_cleaning_and_crashes() {
         Some(seed) => seed..seed + 1,
         None => 0..number_from("RINGLANE_LOG_SEEDS").unwrap_or(SEEDS),
     };
-    let (mut rounds, mut removed) = (0, 0);
+    let (mut rounds, mut removed, mut markers) = (0, 0, 0);
     for seed in seeds {
         let model = run(seed);
         rounds += model.rounds;
         removed += model.records_removed();
+        markers += model.markers_removed();
     }
     assert!(rounds > 0 && removed > 0, "{rounds} rounds removed {removed} records: nothing was tested");
-    eprintln!("{rounds} rounds removed {removed} records");
+    eprintln!("{rounds} rounds removed {removed} records, of them {markers} markers");
 }
 
 /// The order of an exchange means nothing without the syncs between its steps.
@@ -57,6 +59,19 @@ fn an_exchange_without_syncs_is_noticed() {
     let caught = (0..300).find(|seed| std::panic::catch_unwind(|| run(*seed)).is_err());
     select(None);
     eprintln!("noticed at seed {}", caught.expect("it was not noticed"));
+}
+
+/// Each rule about transactions, broken, must make some seed fail.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_cleaner_that_forgets_transactions_is_noticed() {
+    use ringlane_log::mutants::{Mutant, select};
+    for mutant in [Mutant::ForgetAborted, Mutant::MarkerBeforeData] {
+        select(Some(mutant));
+        let caught = (0..40).find(|seed| std::panic::catch_unwind(|| run(*seed)).is_err());
+        select(None);
+        eprintln!("{mutant:?}: noticed at seed {}", caught.expect("it was not noticed"));
+    }
 }
 
 fn run(seed: u64) -> Model {

@@ -1,5 +1,7 @@
 //! What the log ought to hold: every record appended, in a plain list, whatever was cleaned since.
 
+use super::transactions::{Ledger, committed};
+use ringlane_log::cleaner::LastOfProducer;
 use ringlane_protocol::records::{Batch, BatchHeader, Records};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,6 +22,8 @@ pub struct Model {
     /// By offset; and when it was appended.
     records: BTreeMap<i64, (Known, i64)>,
     batches: BTreeMap<i64, BatchHeader>,
+    pub transactions: Ledger,
+    /// Newest record of each key that counts: of no transaction, or of a committed one.
     by_key: BTreeMap<Vec<u8>, i64>,
     /// Offsets of the newest record of each key: the values of `by_key`.
     newest: BTreeSet<i64>,
@@ -52,22 +56,40 @@ impl Model {
     }
 
     pub fn appended(&mut self, bytes: &[u8], now_ms: i64) {
+        let header = BatchHeader::parse(bytes).expect("was built");
         for (offset, record) in records_of(bytes) {
-            if let Some(older) = self.by_key.insert(record.key.clone(), offset) {
-                self.newest.remove(&older);
-            }
-            self.newest.insert(offset);
             self.records.insert(offset, (record, now_ms));
             self.found.insert(offset);
         }
-        let header = BatchHeader::parse(bytes).expect("was built");
         self.batches.insert(header.base_offset, header);
+        self.note(&header);
     }
 
-    /// Of each producer, as the owner of the log would know it.
-    pub fn last_of_producers(&self) -> BTreeMap<i64, i64> {
-        let with_producer = self.batches.values().filter(|header| header.has_producer());
-        with_producer.map(|header| (header.producer_id, header.last_offset())).collect()
+    fn note(&mut self, header: &BatchHeader) {
+        let records = self.records.range(header.base_offset..header.next_offset());
+        for offset in self.transactions.note(header, records.map(|(offset, (known, _))| (*offset, known))) {
+            let newest = self.by_key.entry(self.records[&offset].0.key.clone()).or_insert(offset);
+            self.newest.remove(newest);
+            *newest = (*newest).max(offset);
+            self.newest.insert(*newest);
+        }
+    }
+
+    /// Of each producer that is not forgotten, as the owner of the log would know it.
+    pub fn last_of_producers(&self) -> BTreeMap<i64, LastOfProducer> {
+        let mut last = BTreeMap::new();
+        let known = self.batches.values().filter(|header| header.has_producer());
+        for header in known.filter(|header| !self.transactions.is_forgotten(header.producer_id)) {
+            let none = LastOfProducer { epoch: header.producer_epoch, last_data_offset: None };
+            let of_producer = last.entry(header.producer_id).or_insert(none);
+            if of_producer.epoch != header.producer_epoch {
+                *of_producer = none;
+            }
+            if !header.is_control() {
+                of_producer.last_data_offset = Some(header.last_offset());
+            }
+        }
+        last
     }
 
     /// An orderly end, after so many rounds of cleaning.
@@ -81,9 +103,10 @@ impl Model {
         assert!(end_offset >= self.stable, "lost: the log ends at {end_offset}\n{self}");
         assert!(end_offset <= self.end_offset(), "the log ends at {end_offset}\n{self}");
         self.records.retain(|offset, _| *offset < end_offset);
-        self.by_key = self.records.iter().map(|(at, (known, _))| (known.key.clone(), *at)).collect();
-        self.newest = self.by_key.values().copied().collect();
         self.batches.retain(|base_offset, _| *base_offset < end_offset);
+        (self.by_key, self.newest) = Default::default();
+        self.transactions.begin_again();
+        self.batches.clone().values().for_each(|header| self.note(header));
         self.found.retain(|offset| *offset < end_offset);
         for header in headers {
             let Some(known) = self.batches.get(&header.base_offset) else {
@@ -92,10 +115,16 @@ impl Model {
             let same = |header: &BatchHeader| (header.last_offset(), header.producer_id, header.last_sequence());
             assert_eq!(same(header), same(known), "{self}");
         }
-        for (producer, last_offset) in self.last_of_producers() {
-            let is_there = headers.iter().any(|header| header.last_offset() == last_offset);
-            assert!(is_there, "the last batch of producer {producer}, to {last_offset}, is gone\n{self}");
+        for (producer, last) in self.last_of_producers() {
+            let is_last = |header: &&BatchHeader| match last.last_data_offset {
+                Some(offset) => !header.is_control() && header.last_offset() == offset,
+                None => header.is_control() && header.producer_epoch == last.epoch,
+            };
+            let is_there = headers.iter().filter(|header| header.producer_id == producer).any(|h| is_last(&h));
+            assert!(is_there, "the last batch of producer {producer}, {last:?}, is gone\n{self}");
         }
+        let open = Ledger::open_in(headers);
+        assert_eq!(open, self.transactions.open(), "open transactions, as a start finds them\n{self}");
         (self.stable, self.is_open) = (end_offset, true);
     }
 
@@ -148,14 +177,36 @@ impl Model {
         self.check_missing(&self.newest.range(from..below).copied().collect::<Vec<_>>(), now_ms);
     }
 
+    /// The whole log as read, while nothing was appended: a reader of committed records gets each key's newest value, and no other.
+    pub fn check_committed(&self, live: &[Vec<u8>], below: i64, now_ms: i64) {
+        let (view, undecided) = committed(live);
+        assert_eq!(undecided, self.transactions.undecided_at(below), "transactions without an end\n{self}");
+        let mut newest_read = BTreeMap::new();
+        for (offset, record) in &view {
+            newest_read.insert(&record.key, *offset);
+            assert!(
+                !self.transactions.is_aborted(*offset),
+                "the aborted record {offset} is shown as committed\n{self}"
+            );
+        }
+        for (key, offset) in self.by_key.iter().filter(|(_, offset)| **offset < below) {
+            match newest_read.get(key) {
+                Some(read) => assert_eq!(read, offset, "a consumer ends with an old value\n{self}"),
+                None => self.check_missing(&[*offset], now_ms),
+            }
+        }
+    }
+
     /// The whole log as read at last: below `cleaned`, each record is the newest of its key there.
     pub fn check_cleaned(&mut self, live: &[Vec<u8>], cleaned: i64) {
         let mut newest_below = BTreeMap::new();
-        for (offset, (known, _)) in self.records.range(..cleaned) {
+        let counts = |offset: &i64| self.transactions.is_committed(*offset);
+        for (offset, (known, _)) in self.records.range(..cleaned).filter(|(offset, _)| counts(offset)) {
             newest_below.insert(known.key.clone(), *offset);
         }
         let all: Vec<(i64, Known)> = live.iter().flat_map(|bytes| batches_of(bytes)).collect();
-        for (offset, record) in all.iter().filter(|(offset, _)| *offset < cleaned) {
+        let data = all.iter().filter(|(offset, _)| *offset < cleaned && !self.transactions.is_marker(*offset));
+        for (offset, record) in data {
             assert_eq!(
                 newest_below.get(&record.key),
                 Some(offset),
@@ -163,6 +214,13 @@ impl Model {
             );
         }
         self.found = all.into_iter().map(|(offset, _)| offset).collect();
+    }
+
+    pub fn markers_removed(&self) -> usize {
+        self.records
+            .keys()
+            .filter(|offset| self.transactions.is_marker(**offset) && !self.found.contains(offset))
+            .count()
     }
 
     pub fn records_removed(&self) -> usize {
@@ -180,7 +238,7 @@ fn batches_of(mut bytes: &[u8]) -> Vec<(i64, Known)> {
 }
 
 /// Records of the first batch in `bytes`.
-fn records_of(bytes: &[u8]) -> Vec<(i64, Known)> {
+pub fn records_of(bytes: &[u8]) -> Vec<(i64, Known)> {
     let batch = Batch::parse(bytes).expect("a whole batch");
     batch.check_crc().expect("a sound batch");
     let body = batch.uncompressed_body(1 << 24).expect("unpacks");

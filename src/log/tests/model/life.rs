@@ -2,17 +2,19 @@
 
 use super::History;
 use ringlane_log::{
-    AppendError, DataDir, Log, LogId, LogOptions, OpenError, ShardLogs, ShardLogsOptions, StableMode, StableOutcome,
-    Visitor,
+    AppendError, DataDir, Log, LogId, LogOptions, OpenError, ReadData, ReadError, ReadPlan, ShardLogs,
+    ShardLogsOptions, StableMode, StableOutcome, Visitor,
 };
 use ringlane_protocol::TopicId;
 use ringlane_protocol::records::BatchHeader;
 use ringlane_runtime::sim::Seed;
 use ringlane_runtime::{now, random_u64, sleep, spawn};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
+
+const CONSUMERS: usize = 3;
 
 #[derive(Debug)]
 pub struct Life {
@@ -20,6 +22,9 @@ pub struct Life {
     pub tail_cache_bytes: usize,
     pub journal_file_bytes: u64,
     pub journal_files_max: usize,
+    /// Small ones put many batches at the border of two reads.
+    pub read_bytes_first: usize,
+    pub read_memory_bytes: usize,
     /// Whether checkpoints know what the partition knows, so that recovery need not read all again.
     pub keeps_states: bool,
     pub operations: u64,
@@ -40,6 +45,8 @@ impl Life {
             tail_cache_bytes: [0, 20_000, 500_000, 100_000_000][choices.below(4) as usize],
             journal_file_bytes: [64 << 10, 256 << 10, 2 << 20][choices.below(3) as usize],
             journal_files_max: choices.within(2..5) as usize,
+            read_bytes_first: [4 << 10, 16 << 10, 128 << 10][choices.below(3) as usize],
+            read_memory_bytes: [0, 100_000, 16 << 20][choices.below(3) as usize],
             keeps_states: choices.chance(0.7),
             operations: choices.within(0..400),
         }
@@ -52,6 +59,8 @@ pub async fn live(history: Rc<RefCell<History>>, life: Life) {
         tail_cache_bytes: life.tail_cache_bytes,
         journal_file_bytes: life.journal_file_bytes,
         journal_files_max: life.journal_files_max,
+        read_bytes_first: life.read_bytes_first,
+        read_memory_bytes: life.read_memory_bytes,
         ..ShardLogsOptions::of(&data_dir, [5; 16]).await
     });
     if life.keeps_states {
@@ -67,8 +76,9 @@ pub async fn live(history: Rc<RefCell<History>>, life: Life) {
     history.borrow_mut().is_ready();
     let listening = spawn("listen", listen(history.clone(), logs.clone()));
     let mut truncates = Vec::new();
+    let consumers: Vec<_> = (0..CONSUMERS).map(|_| Rc::new(Cell::new(0))).collect();
     for _ in 0..life.operations {
-        operate(&history, &log, &mut truncates).await;
+        operate(&history, &log, &mut truncates, &consumers).await;
     }
     read_all(&history, &log).await;
     let closed = logs.close().await;
@@ -119,14 +129,15 @@ async fn listen(history: Rc<RefCell<History>>, logs: ShardLogs) {
     }
 }
 
-async fn operate(history: &Rc<RefCell<History>>, log: &Log, truncations: &mut Vec<i64>) {
+async fn operate(history: &Rc<RefCell<History>>, log: &Log, truncations: &mut Vec<i64>, consumers: &[Rc<Cell<i64>>]) {
     match random_u64() % 100 {
         0..50 => {
             for _ in 0..=random_u64() % 6 {
                 append(history, log);
             }
         }
-        50..75 => read(history, log).await,
+        50..60 => read(history, log).await,
+        60..75 => consume(history, log, consumers).await,
         75..80 => look_up_timestamps(history, log).await,
         80..81 => truncate(history, log, truncations).await,
         81..83 => {
@@ -168,6 +179,54 @@ async fn read(history: &RefCell<History>, log: &Log) {
     history.borrow().check_read(from, below, max_bytes, at_least_one, &data);
 }
 
+/// Some consumers read on from where they stopped, side by side; what was read ahead for them before may have changed since.
+async fn consume(history: &Rc<RefCell<History>>, log: &Log, consumers: &[Rc<Cell<i64>>]) {
+    let count = 1 + random_u64() as usize % consumers.len();
+    let reads = 1 + random_u64() % 8;
+    let reading: Vec<_> = consumers[..count]
+        .iter()
+        .map(|at| spawn("consumer", read_on(history.clone(), log.clone(), at.clone(), reads)))
+        .collect();
+    for task in reading {
+        task.await.expect("no panic");
+    }
+}
+
+async fn read_on(history: Rc<RefCell<History>>, log: Log, at: Rc<Cell<i64>>, reads: u64) {
+    for _ in 0..reads {
+        let below = log.stable_offset();
+        let from = at.get().min(below);
+        let max_bytes = [1, 3_000, 30_000, 1 << 20][(random_u64() % 4) as usize];
+        let data = match log.plan_read(from, below, max_bytes, true) {
+            ReadPlan::Ready(data) => data,
+            ReadPlan::Disk(disk) => match disk.run().await {
+                Err(ReadError::Moved) => continue,
+                data => data.expect("a read of what is there succeeds"),
+            },
+        };
+        history.borrow().check_read(from, below, max_bytes, true, &data);
+        match random_u64() % 20 {
+            // The answer was of no use: the same again.
+            0..3 => {}
+            // The client is gone, another one begins somewhere.
+            3 => at.set(random_u64() as i64 & 0xffff),
+            _ => at.set(end_of(&data).unwrap_or(0)),
+        }
+    }
+}
+
+/// The offset behind what was read.
+fn end_of(data: &ReadData) -> Option<i64> {
+    let (bytes, mut end) = (data.slices.concat(), None);
+    let mut rest: &[u8] = &bytes;
+    while !rest.is_empty() {
+        let header = BatchHeader::parse(rest).expect("was compared");
+        end = Some(header.next_offset());
+        rest = &rest[header.size()..];
+    }
+    end
+}
+
 async fn look_up_timestamps(history: &RefCell<History>, log: &Log) {
     let below = log.stable_offset();
     let known = history.borrow().largest(below);
@@ -199,12 +258,7 @@ async fn read_all(history: &RefCell<History>, log: &Log) {
     loop {
         let data = log.read(from, below, 60_000, true).await.expect("a read of what is there succeeds");
         history.borrow().check_read(from, below, 60_000, true, &data);
-        let Some(last) = data.slices.last() else { return };
-        let mut rest: &[u8] = last;
-        while !rest.is_empty() {
-            let header = ringlane_protocol::records::BatchHeader::parse(rest).expect("was compared");
-            from = header.next_offset();
-            rest = &rest[header.size()..];
-        }
+        let Some(end) = end_of(&data) else { return };
+        from = end;
     }
 }

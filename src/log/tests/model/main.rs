@@ -140,6 +140,7 @@ fn every_broken_rule_is_noticed() {
         (Mutant::RollWithoutSync, StableMode::Written),
         (Mutant::ReleaseBeforeSync, StableMode::Durable),
         (Mutant::ReplayTwice, StableMode::Durable),
+        (Mutant::KeepReadAhead, StableMode::Durable),
     ];
     for (mutant, mode) in mutants {
         select(Some(mutant));

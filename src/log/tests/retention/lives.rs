@@ -64,6 +64,8 @@ async fn live(seed: u64, known: Rc<RefCell<Known>>) {
     let options = ShardLogsOptions {
         tail_cache_bytes: 5_000,
         journal_file_bytes: 128 << 10,
+        // So that a log of a few segments is worth reading ahead.
+        read_bytes_first: 4 << 10,
         ..ShardLogsOptions::of(&data_dir, [5; 16]).await
     };
     let logs = ShardLogs::start(options);
