@@ -291,6 +291,10 @@ pub struct ConsumeArgs {
     /// Stop where the partitions ended when the command began
     #[arg(short, long)]
     pub exit_at_end: bool,
+    /// Read as a member of this group: share the partitions with its other members, go on where the group was; --offset counts where it
+    /// has never been
+    #[arg(short, long, conflicts_with_all = ["partitions", "exit_at_end"])]
+    pub group: Option<String>,
     /// Print the key and SEPARATOR before each value (text only)
     #[arg(short, long, value_name = "SEPARATOR")]
     pub key_separator: Option<String>,
@@ -303,6 +307,7 @@ Examples:
   ringlane consume orders                             everything, then what comes
   ringlane consume orders -o end -f json              what comes from now on, with keys, headers and offsets
   ringlane consume orders -p 0 -o 4711 -n 1           one record
+  ringlane consume orders -g billing                  a share of it, from where the group was
   ringlane consume orders -o @1767225600000 -e        since a moment, up to now";
 
 /// List and describe consumer groups, move or delete those at rest

@@ -224,6 +224,19 @@ impl Client {
         Err(ClientError::Unreachable { bootstrap: self.inner.options.bootstrap.join(","), last })
     }
 
+    /// A connection whose answers may take long.
+    pub(crate) async fn open_patient(&self, broker: i32, patience: Duration) -> Result<Connection, ClientError> {
+        let known = self.inner.known.borrow().brokers.get(&broker).cloned();
+        let Some(BrokerInfo { host, port, .. }) = known else {
+            return Err(ClientError::Unreachable {
+                bootstrap: format!("the cluster with id {broker}"),
+                last: "no such broker in its metadata".to_string(),
+            });
+        };
+        let options = &self.inner.options;
+        Connection::open(&host, port, &options.client_id, options.connect_timeout, patience).await
+    }
+
     async fn open_at(&self, host: &str, port: u16) -> Result<Connection, ClientError> {
         let options = &self.inner.options;
         Connection::open(host, port, &options.client_id, options.connect_timeout, options.request_timeout).await

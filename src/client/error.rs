@@ -57,6 +57,12 @@ impl ClientError {
         }
     }
 
+    /// A group's coordinator says that the member is not in its present generation.
+    pub fn is_about_membership(&self) -> bool {
+        use ErrorCode::{IllegalGeneration, RebalanceInProgress, UnknownMemberId};
+        matches!(self.code(), Some(RebalanceInProgress | IllegalGeneration | UnknownMemberId))
+    }
+
     /// Whether the same request may succeed later, maybe elsewhere.
     pub fn is_retriable(&self) -> bool {
         match self {

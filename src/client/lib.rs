@@ -1,4 +1,4 @@
-//! A Kafka client on the runtime's sockets: metadata, producer, consumer of assigned partitions, admin.
+//! A Kafka client on the runtime's sockets: metadata, producer, consumer of assigned partitions or in a group, admin.
 //!
 //! Used by the command line, by tests, and as the simulated clients of the simulator; never by the broker. Everything here lives on the
 //! shard that made it (`!Send`) and runs on both backends. What decides (which batch goes out next, which sequence it has, where to
@@ -27,6 +27,7 @@ mod cluster;
 mod connection;
 mod consumer;
 mod error;
+mod group;
 mod producer;
 mod retry;
 
@@ -38,4 +39,5 @@ pub use cluster::{BrokerInfo, Client, ClientOptions, PartitionInfo, TopicInfo};
 pub use connection::{Connection, PendingReply, Reply};
 pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, IsolationLevel, StartAt};
 pub use error::ClientError;
+pub use group::{GroupConsumer, GroupConsumerOptions};
 pub use producer::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata, partition_for_key};

@@ -57,8 +57,11 @@ pub async fn load<M: Machine>(host: &Weak<Host<M>>, life: u64, after: Duration) 
                 return Ok(());
             }
             Err(LoadError::NotLeader) => return Err(ErrorCode::NotCoordinator),
-            Err(error @ LoadError::Read(_)) => {
+            Err(LoadError::Read(error)) => {
                 tracing::warn!(partition = at.partition, "a coordinator cannot load: {error}; it tries again");
+                if let Some(host) = host.upgrade() {
+                    host.cannot_load(life, error);
+                }
             }
             Err(error) => {
                 tracing::error!(

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ringlane_client::{Client, Consumer, ConsumerOptions, ConsumerRecord, StartAt};
+use ringlane_client::{
+    Client, Consumer, ConsumerOptions, ConsumerRecord, GroupConsumer, GroupConsumerOptions, StartAt,
+};
 use serde::Serialize;
 
 use crate::args::{ConsumeArgs, Format, Start};
@@ -12,11 +14,16 @@ use crate::table::{Printed, json, print_bytes};
 
 /// How long one poll waits: between two of them the end is looked at.
 const POLL: Duration = Duration::from_millis(500);
+/// Polls with records between two commits.
+const COMMIT_EVERY: u64 = 64;
 
 pub fn run(args: ConsumeArgs) -> Result<(), Failed> {
     shard::run(move || async move {
         let client = shard::connect(&args.brokers).await?;
-        consume(&client, &args).await
+        match &args.group {
+            Some(group) => consume_in_group(&client, group, &args).await,
+            None => consume(&client, &args).await,
+        }
     })
 }
 
@@ -44,6 +51,51 @@ async fn consume(client: &Client, args: &ConsumeArgs) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// Commits what it has printed, every few polls and whenever there is nothing to do.
+async fn consume_in_group(client: &Client, group: &str, args: &ConsumeArgs) -> Result<(), Failed> {
+    let start = match args.offset {
+        Start::Earliest => StartAt::Earliest,
+        Start::Latest => StartAt::Latest,
+        Start::Timestamp(ms) => StartAt::Timestamp(ms),
+        Start::Offset(_) | Start::Last(_) => {
+            return Err(Failed::new(
+                "a group begins at start, end or @MS; `ringlane group seek` moves one that is at rest",
+            ));
+        }
+    };
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let mut options = GroupConsumerOptions { start, ..GroupConsumerOptions::of(group) };
+    if args.count.is_some() {
+        // What is handed out is committed: no more than is printed may be.
+        options.consumer.max_poll_records = 1;
+    }
+    let consumer = GroupConsumer::new(client, &[&args.topic], options);
+    let mut polls = 0u64;
+    while left > 0 {
+        let records = consumer.poll(POLL).await?;
+        for record in &records {
+            if print_bytes(&line(record, args)?)? == Printed::NobodyReads {
+                return Ok(consumer.close().await?);
+            }
+        }
+        left = left.saturating_sub(records.len() as u64);
+        polls += 1;
+        if records.is_empty() || polls.is_multiple_of(COMMIT_EVERY) {
+            commit(&consumer).await?;
+        }
+    }
+    commit(&consumer).await?;
+    Ok(consumer.close().await?)
+}
+
+/// A rebalance may come in between: then the records come again, here or at another member.
+async fn commit(consumer: &GroupConsumer) -> Result<(), Failed> {
+    match consumer.commit().await {
+        Err(error) if !error.is_about_membership() && !error.is_retriable() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 async fn partitions(client: &Client, args: &ConsumeArgs) -> Result<Vec<i32>, Failed> {

@@ -2,6 +2,7 @@
 //! looked up each time: an operator asks seldom, and groups move.
 
 use super::{Admin, check, missing};
+use crate::group::wire;
 use crate::retry::Retry;
 use crate::{ClientError, Connection};
 use ringlane_protocol::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
@@ -12,7 +13,7 @@ use ringlane_protocol::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
 use ringlane_protocol::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse};
-use ringlane_protocol::{ApiKey, DecodeError, ErrorCode, Reader};
+use ringlane_protocol::{ApiKey, ErrorCode};
 use std::collections::BTreeMap;
 
 /// FindCoordinator's number for groups.
@@ -100,7 +101,7 @@ impl Admin {
                 instance_id: member.group_instance_id.map(str::to_owned),
                 client_id: member.client_id.to_owned(),
                 host: member.client_host.to_owned(),
-                partitions: assigned(member.member_assignment).unwrap_or_default(),
+                partitions: wire::assigned(member.member_assignment).unwrap_or_default(),
             };
             Ok(GroupDescription {
                 group: group.to_owned(),
@@ -228,37 +229,4 @@ impl Admin {
 
 fn offset(topic: &str, (partition, offset): (i32, i64)) -> GroupOffset {
     GroupOffset { topic: topic.to_owned(), partition, offset }
-}
-
-/// A `ConsumerProtocolAssignment`: a version, then topics with their partitions. Every version begins like this.
-fn assigned(bytes: &[u8]) -> Result<Vec<(String, i32)>, DecodeError> {
-    let mut partitions = Vec::new();
-    if bytes.is_empty() {
-        return Ok(partitions);
-    }
-    let mut reader = Reader::new(bytes);
-    reader.i16()?;
-    for _ in 0..reader.count(false, 6)?.unwrap_or(0) {
-        let topic = reader.string(false)?.unwrap_or_default();
-        for _ in 0..reader.count(false, 4)?.unwrap_or(0) {
-            partitions.push((topic.to_owned(), reader.i32()?));
-        }
-    }
-    partitions.sort();
-    Ok(partitions)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whoever looks for the reader of a partition looks here.
-    #[test]
-    fn an_assignment_is_read_and_rubbish_is_refused() {
-        let bytes = b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\x03\0\0\0\x01\xff\xff\xff\xff";
-        assert_eq!(assigned(bytes).unwrap(), [("t".to_owned(), 1), ("t".to_owned(), 3)]);
-        assert_eq!(assigned(b"").unwrap(), []);
-        assert!(assigned(&bytes[..12]).is_err());
-        assert!(assigned(b"\0\x01\x7f\xff\xff\xff").is_err());
-    }
 }

@@ -56,7 +56,8 @@ fn members_commit_while_a_rebalance_gathers_and_not_before_they_are_assigned() {
     let a = story.join(known_member("a"));
     assert_eq!(story.commit("b", 1, 7), ErrorCode::None);
     let b = story.join(known_member("b"));
-    (story.joined(a), story.joined(b));
+    story.joined(a);
+    story.joined(b);
     assert_eq!(story.commit("b", 2, 8), ErrorCode::RebalanceInProgress);
 }
 
