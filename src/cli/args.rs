@@ -36,6 +36,8 @@ pub enum Command {
     #[command(subcommand)]
     Group(GroupCommand),
     #[command(subcommand)]
+    Txn(TxnCommand),
+    #[command(subcommand)]
     Log(LogCommand),
     Config(ConfigArgs),
 }
@@ -309,6 +311,50 @@ Examples:
   ringlane consume orders -p 0 -o 4711 -n 1           one record
   ringlane consume orders -g billing                  a share of it, from where the group was
   ringlane consume orders -o @1767225600000 -e        since a moment, up to now";
+
+/// List and describe transactions, end one whose producer is gone
+#[derive(Subcommand)]
+#[command(after_help = TXN_EXAMPLES)]
+pub enum TxnCommand {
+    /// List transactional ids
+    List {
+        /// Only those in these states: Empty, Ongoing, PrepareCommit, PrepareAbort, CompleteCommit, CompleteAbort
+        #[arg(short, long = "state", value_name = "STATE,...", value_delimiter = ',')]
+        states: Vec<String>,
+        #[command(flatten)]
+        brokers: BrokerArgs,
+    },
+    /// Show where transactional ids stand, since when, and which partitions their open transaction has
+    Describe {
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+        #[command(flatten)]
+        brokers: BrokerArgs,
+    },
+    /// Abort what is open under transactional ids, and shut their producers out
+    Abort {
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+        #[command(flatten)]
+        brokers: BrokerArgs,
+    },
+}
+
+const TXN_EXAMPLES: &str = "\
+Examples:
+  ringlane txn list --state Ongoing                   what is open now
+  ringlane txn describe billing-1                     since when, and in which partitions
+  ringlane txn abort billing-1                        its producer is gone, and readers wait";
+
+impl TxnCommand {
+    pub fn brokers(&self) -> &BrokerArgs {
+        match self {
+            TxnCommand::List { brokers, .. }
+            | TxnCommand::Describe { brokers, .. }
+            | TxnCommand::Abort { brokers, .. } => brokers,
+        }
+    }
+}
 
 /// List and describe consumer groups, move or delete those at rest
 #[derive(Subcommand)]

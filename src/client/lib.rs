@@ -33,7 +33,7 @@ mod retry;
 
 pub use admin::{
     Admin, ClusterDescription, ConfigEntry, ConfigResource, DeleteBefore, GroupDescription, GroupListing, GroupMember,
-    GroupOffset, NewTopic,
+    GroupOffset, NewTopic, TransactionDetails, TransactionListing,
 };
 pub use cluster::{BrokerInfo, Client, ClientOptions, PartitionInfo, TopicInfo};
 pub use connection::{Connection, PendingReply, Reply};

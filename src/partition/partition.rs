@@ -171,11 +171,14 @@ impl Partition {
 
     pub fn visible(&self, isolation: Isolation) -> Visible {
         let high_watermark = self.high.offset();
-        let last_stable_offset = self.transactions.last_stable_offset(high_watermark);
+        let log_start_offset = self.log.start_offset();
+        // The first records of an open transaction may be deleted.
+        let last_stable_offset =
+            self.transactions.last_stable_offset(high_watermark).max(log_start_offset).min(high_watermark);
         Visible {
             high_watermark,
             last_stable_offset,
-            log_start_offset: self.log.start_offset(),
+            log_start_offset,
             below: match isolation {
                 Isolation::ReadUncommitted => high_watermark,
                 Isolation::ReadCommitted => last_stable_offset,

@@ -1,6 +1,7 @@
 //! Transactions of real clients: what is committed is read once and in all places, what is aborted is not, and a restart changes neither.
 
-use crate::support::{Broker, Client};
+use crate::commands::RINGLANE;
+use crate::support::{Broker, Client, end_of};
 
 const AT_ONCE: &[&str] = &["-o", "group.initial.rebalance.delay.ms=200"];
 
@@ -17,6 +18,36 @@ fn javas_producer_commits_aborts_and_copies_exactly_once() {
     let broker = Broker::start(AT_ONCE);
     let said = Client::Java.run("Transactions.java", &[broker.address()]);
     assert_eq!(said.trim(), "ok");
+}
+
+/// Readers wait for a transaction whose producer is gone: whoever is called at night must see which, and end it.
+#[test]
+fn an_open_transaction_is_found_and_ended_by_command() {
+    let broker = Broker::start(AT_ONCE);
+    let open = "import os, sys, transactions as t\n\
+                from confluent_kafka.admin import AdminClient, NewTopic\n\
+                AdminClient({'bootstrap.servers': sys.argv[1]}).create_topics([NewTopic('numbers', 3, 1)])['numbers'].result(60)\n\
+                producer = t.transactional(sys.argv[1], 'hanging')\n\
+                producer.begin_transaction()\n\
+                producer.produce('numbers', 'never to be seen', partition=1)\n\
+                producer.flush()\n\
+                os._exit(0)";
+    Client::Python.run("-c", &[open, broker.address()]);
+    let txn = |arguments: &[&str]| {
+        let ended = end_of(RINGLANE, &[&["txn"], arguments, &["--brokers", broker.address()]].concat(), "");
+        assert_eq!(ended.code, Some(0), "{}", ended.errors);
+        ended.out
+    };
+    assert!(txn(&["list", "--state", "Ongoing"]).contains("hanging"));
+    let described = txn(&["describe", "hanging"]);
+    assert!(described.contains("Ongoing") && described.contains("numbers-1"), "{described}");
+    txn(&["abort", "hanging"]);
+    assert!(!txn(&["list", "--state", "Ongoing"]).contains("hanging"));
+    let check = "import sys, transactions as t\n\
+                 t.expect(t.read(sys.argv[1], 'numbers', 'read_committed', 0), [], 'what was aborted')";
+    Client::Python.run("-c", &[check, broker.address()]);
+    let unknown = end_of(RINGLANE, &["txn", "abort", "nobody", "--brokers", broker.address()], "");
+    assert!(unknown.code != Some(0) && unknown.errors.contains("nobody"), "{}", unknown.errors);
 }
 
 /// What was aborted before a restart must stay so, and a producer's next life must find its transactional id.

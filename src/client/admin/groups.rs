@@ -192,17 +192,27 @@ impl Admin {
         .await
     }
 
-    /// Asks the group's coordinator, again when it moved or is still loading.
     async fn at_coordinator<T>(
         &self,
         what: &str,
         group: &str,
         ask: impl AsyncFn(i32, Connection) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
+        self.at_coordinator_of(what, GROUP, group, ask).await
+    }
+
+    /// Asks the coordinator of a group or transactional id, again when it moved or is still loading.
+    pub(super) async fn at_coordinator_of<T>(
+        &self,
+        what: &str,
+        key_type: i8,
+        key: &str,
+        ask: impl AsyncFn(i32, Connection) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let mut retry = Retry::within(self.client.options().api_timeout);
         loop {
             let outcome = async {
-                let coordinator = self.coordinator_of(what, group).await?;
+                let coordinator = self.coordinator_of(what, key_type, key).await?;
                 ask(coordinator, self.client.open(coordinator).await?).await
             };
             match outcome.await {
@@ -216,8 +226,8 @@ impl Admin {
         }
     }
 
-    async fn coordinator_of(&self, what: &str, group: &str) -> Result<i32, ClientError> {
-        let request = FindCoordinatorRequest { key: group, key_type: GROUP, coordinator_keys: vec![group] };
+    async fn coordinator_of(&self, what: &str, key_type: i8, key: &str) -> Result<i32, ClientError> {
+        let request = FindCoordinatorRequest { key, key_type, coordinator_keys: vec![key] };
         let reply = self.client.any().await?.call(&request).await?;
         let response: FindCoordinatorResponse = reply.body()?;
         match response.coordinators.first() {
