@@ -123,7 +123,7 @@ async fn abort(client: &Client, ids: &[String], brokers: &BrokerArgs) -> Result<
         }
     }
     if brokers.format == Format::Json {
-        print(&json(ids)?)?;
+        print(&json(&ids)?)?;
     }
     Ok(())
 }
