@@ -4,7 +4,7 @@
 use crate::log::LogInner;
 use crate::shard::Shard;
 use crate::state::NextSegment;
-use crate::{OpenError, checkpoint, files, recovery::io_error, writer};
+use crate::{OpenError, checkpoint, files, recovery::io_error, snapshots, writer};
 use ringlane_runtime::{fs, spawn};
 use std::rc::Rc;
 
@@ -35,7 +35,7 @@ pub(crate) async fn close(shard: &Rc<Shard>) -> Result<(), OpenError> {
     outcome
 }
 
-/// Writes what is pending, cuts the files to size and syncs them.
+/// Writes what is pending, cuts the files to size and syncs them, leaves a snapshot for Kafka.
 async fn close_log(log: Rc<LogInner>) -> Result<(), OpenError> {
     let end_offset = log.state.borrow().end_offset;
     writer::flush_to(&log, end_offset).await;
@@ -61,6 +61,7 @@ async fn close_log(log: Rc<LogInner>) -> Result<(), OpenError> {
             file.sync().await.map_err(io_error(&path, "syncing"))?;
         }
     }
+    snapshots::at_close(&log).await;
     if unused {
         let path = log.folder.join(files::NEXT_SEGMENT);
         match fs::remove_file(&path).await {

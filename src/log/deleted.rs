@@ -7,9 +7,8 @@
 //!
 //! Nothing here is needed for correctness: what a crash leaves is found at the next start by [`settle`].
 
-use crate::OpenError;
 use crate::files;
-use crate::recovery::io_error;
+use crate::listing::Listing;
 use crate::shard::Shard;
 use ringlane_runtime::{File, FileMode, fs, sleep, spawn};
 use std::io;
@@ -97,21 +96,22 @@ pub(crate) fn remove_folder_later(shard: &Rc<Shard>, folder: PathBuf) {
 }
 
 /// Before a log is opened: what the last process had deleted goes, and what is wholly below the log start but was not yet renamed.
-pub(crate) async fn settle(shard: &Rc<Shard>, folder: &Path, log_start: i64) -> Result<(), OpenError> {
+/// Answers whether anything has another name now.
+pub(crate) async fn settle(shard: &Rc<Shard>, listing: &Listing, log_start: i64) -> bool {
     let mut leftovers = Vec::new();
-    let listed = fs::read_dir(folder).await.map_err(io_error(folder, "listing the folder"))?;
-    let bases = listed.iter().filter_map(|path| files::segment_base(path));
+    let bases = listing.segment_bases().into_iter();
     let first_kept = bases.filter(|base| *base <= log_start).max().unwrap_or(0);
-    for path in listed {
+    for path in listing.paths() {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.ends_with(files::DELETED_SUFFIX) {
-            leftovers.push(path);
+            leftovers.push(path.clone());
         } else if base_of(name).is_some_and(|base| base < first_kept) {
-            leftovers.extend(out_of_sight(&path).await);
+            leftovers.extend(out_of_sight(path).await);
         }
     }
+    let has_changed = !leftovers.is_empty();
     remove_later(shard, leftovers, Duration::ZERO);
-    Ok(())
+    has_changed
 }
 
 /// The base offset in the name of a segment's file, whichever of its files it is.

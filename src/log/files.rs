@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 /// The next segment's file until it has its offset for a name. A crash may leave data in it: `recovery` looks.
 pub(crate) const NEXT_SEGMENT: &str = "next.prepared";
+/// Ends the name of a segment's index of aborted transactions.
+pub(crate) const TRANSACTION_INDEX: &str = ".txnindex";
+/// Ends the name of the producers as of an offset.
+pub(crate) const PRODUCER_SNAPSHOT: &str = ".snapshot";
 /// Ends the name of a folder whose log was deleted.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 
@@ -24,16 +28,21 @@ pub(crate) fn time_index_path(folder: &Path, base_offset: i64) -> PathBuf {
 }
 
 pub(crate) fn transaction_index_path(folder: &Path, base_offset: i64) -> PathBuf {
-    folder.join(format!("{base_offset:020}.txnindex"))
+    folder.join(format!("{base_offset:020}{TRANSACTION_INDEX}"))
 }
 
-pub(crate) fn producer_snapshot_path(folder: &Path, base_offset: i64) -> PathBuf {
-    folder.join(format!("{base_offset:020}.snapshot"))
+pub(crate) fn producer_snapshot_path(folder: &Path, offset: i64) -> PathBuf {
+    folder.join(format!("{offset:020}{PRODUCER_SNAPSHOT}"))
 }
 
 /// The base offset that a segment's file name gives.
 pub(crate) fn segment_base(path: &Path) -> Option<i64> {
-    let digits = path.file_name()?.to_str()?.strip_suffix(".log")?;
+    offset_before(path, ".log")
+}
+
+/// The offset that the name of a file with this suffix gives.
+pub(crate) fn offset_before(path: &Path, suffix: &str) -> Option<i64> {
+    let digits = path.file_name()?.to_str()?.strip_suffix(suffix)?;
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 

@@ -113,7 +113,7 @@ async fn load_index(log: &LogInner, file: &File, base_offset: i64) -> Result<Seg
     let mut segment = Segment::new(base_offset);
     let interval_bytes = log.state.borrow().options.index_interval_bytes;
     let scanner = Scanner::new(0, base_offset, base_offset, file_bytes);
-    let scanned = scan::scan(file, scanner, &mut |header, _| segment.push_found(header, interval_bytes)).await;
+    let scanned = scan::scan(file, scanner, &mut |header| segment.push_found(header, interval_bytes)).await;
     scanned.map_err(read_error(files::segment_path(&log.folder, base_offset)))?;
     let mut index = segment.index.unwrap_or_default();
     index.seal();

@@ -13,6 +13,7 @@
 //! ```
 //! *Stable* means written (survives kill -9) or durable (survives power loss), whichever the topic asks for before an ack.
 
+mod aborted;
 mod cache;
 mod checkpoint;
 mod chunks;
@@ -28,6 +29,7 @@ mod handles;
 mod id;
 mod index;
 mod journal;
+mod listing;
 mod log;
 mod log_start;
 #[cfg(not(feature = "mutants"))]
@@ -48,11 +50,13 @@ mod retention_task;
 mod scan;
 mod segment;
 mod shard;
+mod snapshots;
 mod space;
 mod state;
 mod tail;
 mod timestamps;
 mod truncate;
+mod visitor;
 mod volume;
 mod writer;
 
@@ -64,7 +68,7 @@ pub use log_start::LogStartError;
 pub use options::{LogOptions, ShardLogsOptions, StableMode, VolumeOptions};
 pub use read::{DiskRead, ReadData, ReadPlan};
 pub use recovered::Recovered;
-pub use recovery::{EveryBatch, Visitor};
 pub use retention::RetentionOptions;
 pub use retention_clock::{RetentionClock, RetentionTime};
-pub use shard::{ShardLogs, StableEvent, StableOutcome, StateOf};
+pub use shard::{ProducersOf, ShardLogs, StableEvent, StableOutcome, StateOf};
+pub use visitor::{EndMarker, EveryBatch, Visitor};

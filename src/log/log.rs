@@ -12,11 +12,13 @@ use crate::shard::Shard;
 use crate::state::LogState;
 use crate::volume::Volume;
 use crate::{
-    AppendError, LogFailed, LogId, LogKey, LogOptions, LogStartError, ReadError, StableMode, files, log_start,
+    AppendError, LogFailed, LogId, LogKey, LogOptions, LogStartError, ReadError, StableMode, aborted, files, log_start,
     retention_task, timestamps, truncate, writer,
 };
 use bytes::Bytes;
 use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use ringlane_runtime::{Budget, Event, fs, oneshot, spawn};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -99,7 +101,10 @@ impl Log {
             let bytes_max = inner.volume.journal.entry_bytes_max();
             let entry =
                 state.takes_journal(batch_bytes, bytes_max).then(|| inner.entry(&state, state.end_offset, &batch));
-            (state.append(batch), entry)
+            let segments = state.segments.len();
+            let sequence = state.append(batch);
+            state.snapshots.is_due = state.segments.len() > segments;
+            (sequence, entry)
         };
         inner.shard.appended(inner.key, sequence, batch_bytes);
         match entry {
@@ -107,6 +112,37 @@ impl Log {
             None => writer::kick(inner),
         }
         Ok(())
+    }
+
+    /// Whether the last append began a segment, for whose snapshot [`Log::note_producers`] is due.
+    pub fn has_rolled(&self) -> bool {
+        self.inner.state.borrow().snapshots.is_due
+    }
+
+    /// The producers as they were before the batch that began the newest segment. Kept in memory until that segment's predecessor is
+    /// sealed, then written as Kafka's snapshot.
+    pub fn note_producers(&self, producers: Vec<ProducerEntry>) {
+        let mut state = self.inner.state.borrow_mut();
+        state.snapshots.is_due = false;
+        state.active().producers = Some(producers);
+    }
+
+    /// A transaction ended by the marker that was appended last, and was aborted. Memory only: its index is written in the background.
+    pub fn note_aborted(&self, transaction: AbortedTransaction) {
+        let mut state = self.inner.state.borrow_mut();
+        let at = state.segment_of(transaction.last_offset);
+        state.segments[at].aborted.push(transaction);
+    }
+
+    /// The aborted transactions that a reader of committed records in `from..below` has to be told of, in order of their markers. Waits
+    /// for the disk only where sealed segments have some.
+    pub async fn aborted_transactions(&self, from: i64, below: i64) -> Result<Vec<AbortedTransaction>, ReadError> {
+        loop {
+            match aborted::of_range(&self.inner, from, below).await {
+                Err(ReadError::Moved) if !self.inner.state.borrow().closing => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Why the log takes no more appends, if so.

@@ -11,7 +11,7 @@ use crate::mutants::{Mutant, is_on};
 use crate::recovery::{self, io_error};
 use crate::retention::{Plan, Reason};
 use crate::state::LogState;
-use crate::{LogFailed, OpenError, deleted};
+use crate::{LogFailed, OpenError, deleted, snapshots};
 use ringlane_runtime::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -98,6 +98,9 @@ pub(crate) async fn drop_below(log: &Rc<LogInner>, plan: &Plan) {
         tracing::info!(%log.id, segment = segment.base_offset, bytes = segment.bytes, %reason, "segment deleted");
         deleted::rename_and_remove_later(&log.shard, &log.folder, segment.base_offset, delay_ms).await;
     }
+    let older = log.state.borrow_mut().take_snapshots_before_first();
+    let of_segments = |offset: &i64| dropped.iter().any(|segment| segment.base_offset == *offset);
+    snapshots::remove(&log.folder, older.into_iter().filter(|offset| !of_segments(offset))).await;
 }
 
 /// The last step of an open. What a power cut took may have reached below the log start, in written mode; what it left was deleted then,

@@ -3,20 +3,22 @@
 //! On the home shard, called by [`crate::ShardLogs::open`]; any number of logs at the same time. Nobody uses the log before it is done.
 
 use crate::journal::scan::FoundEntry;
+use crate::listing::Listing;
 use crate::log::LogInner;
-use crate::recovery::{self, Visitor, io_error};
+use crate::recovery::{self, io_error};
 use crate::shard::Shard;
 use crate::state::LogState;
+use crate::visitor::Visitor;
 use crate::volume::Volume;
-use crate::{LogFailed, LogId, LogOptions, OpenError, cleaner, deleted, files, log_start, replay};
+use crate::{LogFailed, LogId, LogOptions, OpenError, cleaner, deleted, files, log_start, replay, snapshots};
 use ringlane_runtime::fs;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
 impl Shard {
-    /// The volume that has the log's folder or, when none has, the one with the fewest logs.
-    pub async fn volume_of(&self, folder: &str, is_new: bool) -> Result<Rc<Volume>, OpenError> {
+    /// The volume that has the log's folder, and what lies in it; when none has, the one with the fewest logs.
+    pub async fn volume_of(&self, folder: &str, is_new: bool) -> Result<(Rc<Volume>, Option<Listing>), OpenError> {
         let mut healthy = Vec::new();
         let mut broken = None;
         for volume in &self.volumes {
@@ -24,9 +26,8 @@ impl Shard {
                 broken = Some((volume.path.clone(), failed.to_string()));
                 continue;
             }
-            let path = volume.path.join(folder);
-            if fs::exists(&path).await.map_err(io_error(&path, "looking for the folder"))? {
-                return Ok(volume.clone());
+            if let Some(listing) = Listing::find(&volume.path.join(folder)).await? {
+                return Ok((volume.clone(), Some(listing)));
             }
             healthy.push(volume);
         }
@@ -34,24 +35,31 @@ impl Shard {
             return Err(OpenError::OtherDirectoryMissing { path, reason });
         }
         let emptiest = healthy.into_iter().min_by_key(|volume| volume.logs_count.get());
-        emptiest.cloned().ok_or(OpenError::NoDirectory { reason: "every one of log.dirs has failed".to_owned() })
+        emptiest
+            .cloned()
+            .map(|volume| (volume, None))
+            .ok_or(OpenError::NoDirectory { reason: "every one of log.dirs has failed".to_owned() })
     }
 
     pub async fn open_with(
         self: &Rc<Shard>,
         volume: &Rc<Volume>,
         id: &LogId,
-        folder: &Path,
+        mut listing: Option<Listing>,
         options: LogOptions,
         entries: &[FoundEntry],
         visitor: &mut dyn Visitor,
     ) -> Result<Rc<LogInner>, OpenError> {
-        let state = self.load(volume, id, folder, options, entries, visitor).await?;
-        let inner = LogInner::new(self.new_key(), id.clone(), folder.to_owned(), self.clone(), volume.clone(), state);
+        let folder = volume.path.join(id.folder());
+        let state = self.load(volume, id, listing.as_mut(), options, entries, visitor).await?;
+        let inner = LogInner::new(self.new_key(), id.clone(), folder, self.clone(), volume.clone(), state);
         self.take_in(inner.clone());
         let mut replayed = replay::replay(&inner, entries, visitor).await;
         if replayed.is_ok() {
             replayed = log_start::settle(&inner).await;
+        }
+        if let (Ok(()), Some(listing)) = (&replayed, &listing) {
+            replayed = snapshots::settle(&inner, listing).await;
         }
         if replayed.is_err() {
             self.forget(&inner);
@@ -81,22 +89,22 @@ impl Shard {
         error
     }
 
-    /// The log's state from its folder, which is made when missing.
+    /// The log's state from its folder, which is made when missing. `listing` is up to date afterwards, but for what recovery made.
     async fn load(
         self: &Rc<Shard>,
         volume: &Volume,
         id: &LogId,
-        folder: &Path,
+        listing: Option<&mut Listing>,
         options: LogOptions,
         entries: &[FoundEntry],
         visitor: &mut dyn Visitor,
     ) -> Result<LogState, OpenError> {
+        let folder = &volume.path.join(id.folder());
         let metadata_path = folder.join(files::PARTITION_METADATA);
-        let exists = fs::exists(folder).await.map_err(io_error(folder, "looking for the folder"))?;
-        let metadata = match fs::read(&metadata_path).await {
-            Ok(content) => Some(content),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io_error(&metadata_path, "reading")(error)),
+        let has = |name| listing.as_ref().is_some_and(|listing| listing.has(name));
+        let metadata = match has(files::PARTITION_METADATA) {
+            true => Some(fs::read(&metadata_path).await.map_err(io_error(&metadata_path, "reading"))?),
+            false => None,
         };
         if let Some(content) = &metadata {
             let found = files::decode_partition_metadata(content)
@@ -106,7 +114,7 @@ impl Shard {
                 return Err(OpenError::OtherTopic { path: folder.to_owned(), found, expected });
             }
         }
-        if !exists {
+        if listing.is_none() {
             fs::create_dir_all(folder).await.map_err(io_error(folder, "creating the folder"))?;
         }
         let known = recovery::Known {
@@ -114,17 +122,22 @@ impl Shard {
             entries,
             stopped_clean: volume.stopped_clean,
         };
-        let log_start = log_start::read_log_start(folder).await?;
-        let mut recovered = match exists {
-            true => {
+        let log_start = if has(log_start::FILE) { log_start::read_log_start(folder).await? } else { 0 };
+        let is_new = listing.is_none();
+        let mut recovered = match listing {
+            Some(listing) => {
                 // The last process may have ended, even in order, between making a name here and syncing it. What is acknowledged from now
                 // on needs the name.
                 fs::sync_dir(folder).await.map_err(io_error(folder, "syncing the folder"))?;
-                cleaner::settle(folder).await?;
-                deleted::settle(self, folder, log_start).await?;
-                recovery::recover(folder, options, known, log_start, visitor).await?
+                if cleaner::settle(folder, listing).await? {
+                    listing.again().await?;
+                }
+                if deleted::settle(self, listing, log_start).await {
+                    listing.again().await?;
+                }
+                recovery::recover(folder, listing, options, known, log_start, visitor).await?
             }
-            false => recovery::Recovered::empty(recovery::create(folder, options, 0).await?),
+            None => recovery::Recovered::empty(recovery::create(folder, options, 0).await?),
         };
         recovered.state.log_start = log_start;
         if metadata.is_none() {
@@ -133,7 +146,7 @@ impl Shard {
             let written = fs::write_atomic(&metadata_path, content.as_bytes()).await;
             written.map_err(io_error(&metadata_path, "writing"))?;
         }
-        if !exists {
+        if is_new {
             let data_dir = &volume.path;
             fs::sync_dir(data_dir).await.map_err(io_error(data_dir, "syncing the data directory"))?;
         }

@@ -86,6 +86,8 @@ pub struct ShardLogsOptions {
     pub writes_in_flight: usize,
     /// Writes in flight that nobody waits for.
     pub flushes_in_flight: usize,
+    /// Bytes of disk reads in flight; an eighth of it while producers are at work.
+    pub read_bytes_in_flight: usize,
     /// Memory for what was read from segments: read-ahead stops there. What clients have not received yet counts.
     pub read_memory_bytes: usize,
     /// Size of a reader's first read; of one that reads on they grow to eight times that.
@@ -110,6 +112,7 @@ impl ShardLogsOptions {
             tail_cache_bytes: 256 << 20,
             writes_in_flight: 32,
             flushes_in_flight: 4,
+            read_bytes_in_flight: 8 << 20,
             read_memory_bytes: 16 << 20,
             read_bytes_first: 128 << 10,
             metrics: Rc::default(),

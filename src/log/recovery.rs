@@ -9,49 +9,21 @@
 //!   than one write reaches prove that the bad one had been acknowledged;
 //! * a log that acknowledges written bytes may lose, at a power cut, anything since its recovery point: that is cut, with a warning.
 
+use crate::aborted::Aborted;
 use crate::checkpoint::Record;
 use crate::index::SegmentIndex;
 use crate::journal::scan::FoundEntry;
+use crate::listing::Listing;
 use crate::segment::Segment;
 use crate::state::{LogState, WRITE_SPAN_BYTES};
-use crate::{LogOptions, OpenError, files, scan};
-use ringlane_protocol::records::{BatchHeader, EndMarker};
+use crate::visitor::{Visitor, WithSnapshots};
+use crate::{LogOptions, OpenError, files, scan, snapshots};
+use ringlane_protocol::storage::txn_index;
 use ringlane_runtime::{BLOCK_BYTES, File, FileMode, fs};
 use scan::{Bad, Scanner};
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// Who rebuilds what it keeps beside the log when one opens.
-pub trait Visitor {
-    /// What [`crate::ShardLogs::keep_states`] gave at the last checkpoint. At most once, before any batch. False: of no use, so every batch
-    /// of the log has to be shown.
-    fn state(&mut self, state: &[u8]) -> bool;
-    /// Every batch since then, or since the log's start, in offset order.
-    fn batch(&mut self, header: &BatchHeader);
-    /// What the batch that is shown next ends.
-    fn marker(&mut self, _header: &BatchHeader, _marker: EndMarker) {}
-}
-
-/// Shows every batch of the log, whatever a checkpoint knows.
-pub struct EveryBatch<F>(pub F);
-
-impl<F: FnMut(&BatchHeader)> Visitor for EveryBatch<F> {
-    fn state(&mut self, _: &[u8]) -> bool {
-        false
-    }
-    fn batch(&mut self, header: &BatchHeader) {
-        self.0(header);
-    }
-}
-
-/// Nobody keeps anything.
-impl Visitor for () {
-    fn state(&mut self, _: &[u8]) -> bool {
-        true
-    }
-    fn batch(&mut self, _: &BatchHeader) {}
-}
 
 /// What is known of a log beside its folder.
 pub(crate) struct Known<'a> {
@@ -76,6 +48,7 @@ impl Recovered {
 
 struct Recovery<'a> {
     folder: &'a Path,
+    listing: &'a Listing,
     options: LogOptions,
     known: Known<'a>,
     read_bytes: u64,
@@ -94,16 +67,14 @@ pub(crate) async fn create(folder: &Path, options: LogOptions, base_offset: i64)
 /// Reads the segments of `folder`, whose names are durable, in offset order; `visitor` learns what is in them.
 pub(crate) async fn recover(
     folder: &Path,
+    listing: &Listing,
     options: LogOptions,
     known: Known<'_>,
     log_start: i64,
     visitor: &mut dyn Visitor,
 ) -> Result<Recovered, OpenError> {
-    let mut recovery = Recovery { folder, options, known, read_bytes: 0, cut_bytes: 0 };
-    let mut bases = Vec::new();
-    for path in fs::read_dir(folder).await.map_err(io_error(folder, "listing the folder"))? {
-        bases.extend(files::segment_base(&path));
-    }
+    let mut recovery = Recovery { folder, listing, options, known, read_bytes: 0, cut_bytes: 0 };
+    let mut bases = listing.segment_bases();
     let doubtful = recovery.settle_newest(&mut bases).await?;
     if bases.is_empty() {
         if let Some(record) =
@@ -123,16 +94,22 @@ pub(crate) async fn recover(
     // Without the partition's state, every batch has to be shown again.
     let has_state = |record: &&Record| record.state.as_ref().is_some_and(|state| visitor.state(state));
     let trusted = trusted.filter(has_state);
+    let snapshots = match trusted {
+        Some(_) => Vec::new(),
+        None => snapshots::last_valid(folder, listing, bases[bases.len() - 1]).await,
+    };
+    let mut visitor = WithSnapshots::new(visitor, snapshots);
     for (at, base) in bases.iter().enumerate() {
         let is_last = at + 1 == bases.len();
         let (segment, end) = match trusted {
             Some(record) if *base < record.segment_base => recovery.sealed(*base, bases[at + 1]).await?,
-            Some(record) if *base == record.segment_base => recovery.recorded(record, is_last, visitor).await?,
-            _ => recovery.segment(*base, end_offset, is_last, visitor).await?,
+            Some(record) if *base == record.segment_base => recovery.recorded(record, is_last, &mut visitor).await?,
+            _ => recovery.segment(*base, end_offset, is_last, &mut visitor).await?,
         };
         segments.push_back(segment);
         end_offset = end;
     }
+    visitor.reach(end_offset);
     recovery.remove_doubtful(doubtful.as_deref(), end_offset).await?;
     let last = segments.back().expect("there is a base");
     let partial_block = match &last.file {
@@ -172,9 +149,13 @@ impl<'a> Recovery<'a> {
     /// A segment before the recovery point's: nothing of it is read now.
     async fn sealed(&mut self, base: i64, next_base: i64) -> Result<(Segment, i64), OpenError> {
         let path = files::segment_path(self.folder, base);
-        let file = File::open(&path, FileMode::Read).await.map_err(io_error(&path, "opening"))?;
-        let file_bytes = file.len().await.map_err(io_error(&path, "asking for the size"))?;
-        Ok((Segment::sealed(base, file_bytes), next_base))
+        let Some(file_bytes) = self.listing.bytes_of(&path) else {
+            return Err(io_error(&path, "asking for the size")(io::ErrorKind::NotFound.into()));
+        };
+        Ok((
+            Segment { aborted: Aborted::in_file(self.has_aborted(base)), ..Segment::sealed(base, file_bytes) },
+            next_base,
+        ))
     }
 
     /// The segment in which the recovery point lies: verified from there on.
@@ -196,6 +177,7 @@ impl<'a> Recovery<'a> {
         segment.first_timestamp = record.first_timestamp;
         segment.max_timestamp = record.max_timestamp;
         (segment.bytes, segment.written_bytes) = (record.position, record.position);
+        segment.aborted = self.stored_aborted(base, record.end_offset).await?;
         let scanner = Scanner::new(record.position, record.end_offset, base, file_bytes);
         self.verify(segment, file, scanner, is_last, visitor).await
     }
@@ -203,12 +185,31 @@ impl<'a> Recovery<'a> {
     /// What the checkpoint says is right of the segment's index files. It only saves reading: without them, readers start further in front.
     async fn stored_index(&self, record: &Record) -> SegmentIndex {
         let base_offset = record.segment_base;
-        let offsets = fs::read(&files::index_path(self.folder, base_offset)).await.unwrap_or_default();
-        let times = fs::read(&files::time_index_path(self.folder, base_offset)).await.unwrap_or_default();
+        let (mut offsets, mut times) = (Vec::new(), Vec::new());
+        if record.index_entries > 0 {
+            offsets = fs::read(&files::index_path(self.folder, base_offset)).await.unwrap_or_default();
+            times = fs::read(&files::time_index_path(self.folder, base_offset)).await.unwrap_or_default();
+        }
         let stored = SegmentIndex::decode_first(&offsets, record.index_entries, &times, record.time_entries);
         let relative = |offset: i64| offset.saturating_sub(base_offset).clamp(0, i64::from(i32::MAX)) as u32;
         let largest = record.max_timestamp.map(|(timestamp, offset)| (timestamp, relative(offset)));
         stored.unwrap_or_default().with_largest(largest)
+    }
+
+    fn has_aborted(&self, base: i64) -> bool {
+        self.listing.bytes_of(&files::transaction_index_path(self.folder, base)).is_some_and(|bytes| bytes > 0)
+    }
+
+    /// The aborted transactions of a segment up to the recovery point: all that ended there are in its file, which is needed.
+    async fn stored_aborted(&self, base: i64, end_offset: i64) -> Result<Aborted, OpenError> {
+        if !self.has_aborted(base) {
+            return Ok(Aborted::default());
+        }
+        let path = files::transaction_index_path(self.folder, base);
+        let content = fs::read(&path).await.map_err(io_error(&path, "reading"))?;
+        let transactions = txn_index::decode(&content);
+        let transactions = transactions.map_err(|error| OpenError::Unreadable { path, found: error.to_string() })?;
+        Ok(Aborted::found(transactions, end_offset))
     }
 
     /// A crash may have come between the first write into the next segment and its renaming: its first batch says its name. Without a
@@ -216,7 +217,7 @@ impl<'a> Recovery<'a> {
     /// was part of it.
     async fn settle_newest(&mut self, bases: &mut Vec<i64>) -> Result<Option<PathBuf>, OpenError> {
         let path = self.folder.join(files::NEXT_SEGMENT);
-        if fs::exists(&path).await.map_err(io_error(&path, "looking for it"))? {
+        if self.listing.has(files::NEXT_SEGMENT) {
             let after = bases.last().copied().unwrap_or(0);
             let Some(base) = self.first_offset(&path, after).await? else { return Ok(Some(path)) };
             let named = files::segment_path(self.folder, base);
@@ -249,7 +250,7 @@ impl<'a> Recovery<'a> {
         let source = Source { path, file: &file, file_bytes, start: 0, expected: end_offset };
         if !source.rest_is_zero().await? {
             let scanner = Scanner::new(0, end_offset, end_offset, file_bytes);
-            let scanned = scan::scan(&file, scanner, &mut |_, _| {}).await.map_err(io_error(path, "reading"))?;
+            let scanned = scan::scan(&file, scanner, &mut |_| {}).await.map_err(io_error(path, "reading"))?;
             if let Some(bad) = scanned.bad {
                 self.judge(&source, &bad).await?;
             }
@@ -300,10 +301,12 @@ impl<'a> Recovery<'a> {
         let path = files::segment_path(self.folder, segment.base_offset);
         let (from, file_bytes) = (scanner.position(), scanner.file_bytes());
         let interval_bytes = self.options.index_interval_bytes;
-        let scanned = scan::scan(&file, scanner, &mut |header, marker| {
+        let scanned = scan::scan_with_markers(&file, scanner, &mut |header, marker| {
             segment.push_found(header, interval_bytes);
-            marker.into_iter().for_each(|marker| visitor.marker(header, marker));
             visitor.batch(header);
+            if let Some(aborted) = marker.and_then(|marker| visitor.marker(header, marker)) {
+                segment.aborted.push(aborted);
+            }
         })
         .await
         .map_err(io_error(&path, "reading"))?;
@@ -328,12 +331,26 @@ impl<'a> Recovery<'a> {
             file.set_len(scanned.bytes).await.map_err(io_error(&path, "cutting the file to its good part"))?;
             file.sync().await.map_err(io_error(&path, "syncing"))?;
         }
+        if from == 0 {
+            self.compare_aborted(&mut segment, visitor.keeps_transactions()).await?;
+        }
         if is_last {
             segment.file = Some(file);
         } else {
+            segment.aborted.seal();
             self.seal(&mut segment).await;
         }
         Ok((segment, scanned.end_offset))
+    }
+
+    /// A segment was read from its first batch on: its index must say what was found there.
+    async fn compare_aborted(&self, segment: &mut Segment, is_known: bool) -> Result<(), OpenError> {
+        if self.has_aborted(segment.base_offset) {
+            let path = files::transaction_index_path(self.folder, segment.base_offset);
+            let content = fs::read(&path).await.map_err(io_error(&path, "reading"))?;
+            segment.aborted.compare(&content, is_known);
+        }
+        Ok(())
     }
 
     fn was_durable(&self, offset: i64) -> bool {

@@ -9,9 +9,10 @@ use crate::journal::kept;
 use crate::journal::scan::{FoundEntry, read_batch};
 use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
-use crate::recovery::{Visitor, io_error};
+use crate::recovery::io_error;
+use crate::visitor::{EndMarker, Visitor};
 use crate::{AppendBatch, writer};
-use ringlane_protocol::records::{Batch, BatchHeader, EndMarker};
+use ringlane_protocol::records::{BatchHeader, HEADER_BYTES};
 use ringlane_runtime::{File, FileMode};
 use std::path::Path;
 use std::rc::Rc;
@@ -36,12 +37,14 @@ pub(crate) async fn replay(
         }
         let bytes = read_batch(source.open(&entry.path).await?, entry).await?.freeze();
         let header = BatchHeader::parse(&bytes).map_err(|error| damaged(entry, error.to_string()))?;
+        let marker = EndMarker::of(&header, &bytes[HEADER_BYTES..]);
         appended_bytes += bytes.len();
         appended_count += 1;
-        let marker = marker_of(&header, &bytes);
         log.append_replayed(AppendBatch::new(&header, bytes));
-        marker.into_iter().for_each(|marker| visitor.marker(&header, marker));
         visitor.batch(&header);
+        if let Some(aborted) = marker.and_then(|marker| visitor.marker(&header, marker)) {
+            log.state.borrow_mut().active().aborted.push(aborted);
+        }
         if appended_bytes >= FLUSH_EVERY_BYTES {
             appended_bytes = 0;
             make_durable(log).await?;
@@ -51,11 +54,6 @@ pub(crate) async fn replay(
         tracing::info!(%log.id, batches = appended_count, "replayed from the journal");
     }
     make_durable(log).await
-}
-
-fn marker_of(header: &BatchHeader, bytes: &[u8]) -> Option<EndMarker> {
-    let batch = Batch::parse(bytes).ok().filter(|_| header.is_control())?;
-    EndMarker::of(header, batch.body())
 }
 
 enum Place {

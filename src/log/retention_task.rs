@@ -117,6 +117,8 @@ fn facts((segment, next_offset): (&Segment, i64)) -> SegmentFacts {
 /// Begins a new segment if the log has nothing to write just now, and waits until the one before is sealed. Says whether it did. Appends
 /// that come meanwhile wait in the tail.
 async fn roll_idle(log: &Rc<LogInner>) -> bool {
+    // As of the log's end: nothing is appended between here and the roll.
+    let producers = log.shard.producers_of(log.key);
     let old_base = {
         let mut state = log.state.borrow_mut();
         let is_busy = state.writer_running || state.on_hold || state.closing || state.failed.is_some();
@@ -125,7 +127,7 @@ async fn roll_idle(log: &Rc<LogInner>) -> bool {
         }
         state.on_hold = true;
         let (old_base, end_offset) = (state.active().base_offset, state.end_offset);
-        state.segments.push_back(Segment::new(end_offset));
+        state.segments.push_back(Segment { producers, ..Segment::new(end_offset) });
         old_base
     };
     space::reserved(log).await;

@@ -1,10 +1,11 @@
 //! Checks stored bytes batch by batch, and looks for good batches behind bad ones.
 //!
-//! [`Scanner`] is pure and keeps no body but that of a marker: the CRC is computed as the bytes pass, so that a length field that lies
-//! costs no memory. The functions below feed it from a file. Used by `recovery`, and by `truncate` to rebuild an index.
+//! [`Scanner`] is pure and keeps no body: the CRC is computed as the bytes pass, so that a length field that lies costs no memory. The
+//! functions below feed it from a file. Used by `recovery`, and by `truncate` to rebuild an index.
 
 use crate::mutants::{Mutant, is_on};
-use ringlane_protocol::records::{BatchHeader, EndMarker, HEADER_BYTES};
+use crate::visitor::EndMarker;
+use ringlane_protocol::records::{BatchHeader, HEADER_BYTES};
 use ringlane_runtime::{BLOCK_BYTES, Buffer, File, give_way};
 use std::io;
 
@@ -13,6 +14,8 @@ const SCAN_READ_BYTES: usize = 1 << 20;
 /// First byte under the CRC: attributes.
 const CRC_FROM: usize = 21;
 const MAGIC_AT: usize = 16;
+/// A marker's record, with room for what a later version adds to it. Of larger control batches only the header counts.
+const MARKER_BYTES_MAX: usize = 256;
 
 /// Where and why good bytes end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,8 +24,8 @@ pub(crate) struct Bad {
     pub found: String,
 }
 
-/// Is told of every good batch, and what it ends if it is a marker.
-pub(crate) type Found<'a> = &'a mut dyn FnMut(&BatchHeader, Option<EndMarker>);
+/// Is told of a good batch and, if it ends a transaction, how.
+pub(crate) type FoundBatch<'a> = &'a mut dyn FnMut(&BatchHeader, Option<EndMarker>);
 
 /// Follows the batches of one segment.
 pub(crate) struct Scanner {
@@ -34,26 +37,14 @@ pub(crate) struct Scanner {
     head: [u8; HEADER_BYTES],
     head_bytes: usize,
     body: Option<Body>,
+    /// The body so far, of a batch that may be a marker.
+    marker: Vec<u8>,
 }
 
 struct Body {
     header: BatchHeader,
     crc: u32,
     left: usize,
-    /// Of a control batch that may be a marker.
-    kept: Option<Vec<u8>>,
-}
-
-impl Body {
-    fn of(header: BatchHeader, head: &[u8]) -> Body {
-        let left = header.size() - HEADER_BYTES;
-        let may_be_marker = header.is_control() && left <= EndMarker::BODY_BYTES_MAX;
-        Body { header, crc: crc32c::crc32c(&head[CRC_FROM..]), left, kept: may_be_marker.then(Vec::new) }
-    }
-
-    fn marker(&self) -> Option<EndMarker> {
-        EndMarker::of(&self.header, self.kept.as_deref()?)
-    }
 }
 
 impl Scanner {
@@ -67,6 +58,7 @@ impl Scanner {
             head: [0; HEADER_BYTES],
             head_bytes: 0,
             body: None,
+            marker: Vec::new(),
         }
     }
 
@@ -83,8 +75,13 @@ impl Scanner {
         self.expected_offset
     }
 
-    /// Takes the next bytes; calls `found` for every batch that ends in them and is good, with what it ends if it is a marker.
-    pub fn feed(&mut self, mut bytes: &[u8], found: Found<'_>) -> Result<(), Bad> {
+    /// Takes the next bytes; calls `found` for every batch that ends in them and is good.
+    pub fn feed(&mut self, bytes: &[u8], found: &mut dyn FnMut(&BatchHeader)) -> Result<(), Bad> {
+        self.feed_with_markers(bytes, &mut |header, _| found(header))
+    }
+
+    /// The same; also tells what a marker says.
+    pub fn feed_with_markers(&mut self, mut bytes: &[u8], found: FoundBatch<'_>) -> Result<(), Bad> {
         loop {
             match &mut self.body {
                 None => {
@@ -96,27 +93,29 @@ impl Scanner {
                     if self.head_bytes < HEADER_BYTES {
                         return Ok(());
                     }
-                    self.body = Some(Body::of(self.check_header()?, &self.head));
+                    let header = self.check_header()?;
+                    let crc = crc32c::crc32c(&self.head[CRC_FROM..]);
+                    self.marker.clear();
+                    self.body = Some(Body { header, crc, left: header.size() - HEADER_BYTES });
                 }
                 Some(body) => {
                     let (part, rest) = bytes.split_at(bytes.len().min(body.left));
                     body.crc = crc32c::crc32c_append(body.crc, part);
                     body.left -= part.len();
-                    if let Some(kept) = &mut body.kept {
-                        kept.extend_from_slice(part);
-                    }
                     bytes = rest;
+                    if body.header.is_control() && self.marker.len() + part.len() <= MARKER_BYTES_MAX {
+                        self.marker.extend_from_slice(part);
+                    }
                     if body.left > 0 {
                         return Ok(());
                     }
                     let Body { header, crc, .. } = *body;
-                    let marker = body.marker();
                     if crc != header.crc && !is_on(Mutant::TrustTornTail) {
                         return Err(
                             self.bad(format!("its CRC32C is {crc:#010x}, its header says {:#010x}", header.crc))
                         );
                     }
-                    found(&header, marker);
+                    found(&header, EndMarker::of(&header, &self.marker));
                     self.position += header.size() as u64;
                     self.expected_offset = header.next_offset();
                     self.head_bytes = 0;
@@ -166,7 +165,12 @@ pub(crate) struct Scanned {
 }
 
 /// Verifies `file` from `position` on (a batch's start) up to `file_bytes`.
-pub(crate) async fn scan(file: &File, mut scanner: Scanner, found: Found<'_>) -> io::Result<Scanned> {
+pub(crate) async fn scan(file: &File, scanner: Scanner, found: &mut dyn FnMut(&BatchHeader)) -> io::Result<Scanned> {
+    scan_with_markers(file, scanner, &mut |header, _| found(header)).await
+}
+
+/// The same; also tells what markers say.
+pub(crate) async fn scan_with_markers(file: &File, mut scanner: Scanner, found: FoundBatch<'_>) -> io::Result<Scanned> {
     let mut at = scanner.position;
     let mut buffer = Buffer::take(SCAN_READ_BYTES);
     let mut bad = None;
@@ -179,7 +183,7 @@ pub(crate) async fn scan(file: &File, mut scanner: Scanner, found: Found<'_>) ->
         if have <= skip {
             break;
         }
-        bad = scanner.feed(&buffer[skip..have], found).err();
+        bad = scanner.feed_with_markers(&buffer[skip..have], found).err();
         at = aligned + have as u64;
         give_way().await;
     }
@@ -254,8 +258,7 @@ pub(crate) async fn good_at(
         let (read, buffer) = file.read_at(Buffer::take(SCAN_READ_BYTES), aligned).await;
         let have = (read? as u64).min(file_bytes - aligned) as usize;
         let skip = (at - aligned) as usize;
-        if have <= skip || scanner.feed(&buffer[skip..have], &mut |header, _| _ = good.get_or_insert(*header)).is_err()
-        {
+        if have <= skip || scanner.feed(&buffer[skip..have], &mut |header| _ = good.get_or_insert(*header)).is_err() {
             break;
         }
         at = aligned + have as u64;
@@ -282,7 +285,7 @@ mod tests {
         let mut scanner = Scanner::new(0, 0, 0, bytes.len() as u64);
         let mut found = Vec::new();
         for piece in bytes.chunks(step) {
-            if let Err(bad) = scanner.feed(piece, &mut |header, _| found.push(header.base_offset)) {
+            if let Err(bad) = scanner.feed(piece, &mut |header| found.push(header.base_offset)) {
                 return (found, Some(bad));
             }
         }
@@ -298,23 +301,27 @@ mod tests {
         }
     }
 
-    /// A partition that takes a commit for an abort shows readers what was taken back, or hides what was committed.
+    /// Whether a transaction was committed or aborted stands in the body of its marker, which a read may cut anywhere.
     #[test]
-    fn markers_are_read_wherever_the_reads_fall() {
-        let marker = |kind, offset| {
-            let mut bytes = marker_batch(kind, 7, 1, 9, 1_000);
+    fn markers_are_read_however_the_reads_fall() {
+        let marker = |offset: i64, kind, coordinator_epoch| {
+            let mut bytes = marker_batch(kind, 7, 0, coordinator_epoch, 1_000);
             patch_base_offset(&mut bytes, offset);
             bytes
         };
-        let bytes = [batch(0, 2, 10), marker(ControlType::Abort, 2), marker(ControlType::Commit, 3)].concat();
-        for step in [1, 60, 61, 90, bytes.len()] {
+        let committed = marker(3, ControlType::Commit, 5);
+        let bytes = [batch(0, 3, 10), committed, batch(4, 1, 2_000), marker(5, ControlType::Abort, 6)].concat();
+        for step in [1, 7, 61, 62, 70, bytes.len()] {
             let mut scanner = Scanner::new(0, 0, 0, bytes.len() as u64);
             let mut found = Vec::new();
             for piece in bytes.chunks(step) {
-                scanner.feed(piece, &mut |_, marker| found.push(marker)).unwrap();
+                scanner
+                    .feed_with_markers(piece, &mut |header, marker| found.push((header.base_offset, marker)))
+                    .unwrap();
             }
-            let of = |kind| Some(EndMarker { kind, coordinator_epoch: 9 });
-            assert_eq!(found, [None, of(ControlType::Abort), of(ControlType::Commit)], "step {step}");
+            let is = |kind, coordinator_epoch| Some(EndMarker { kind, coordinator_epoch });
+            let expected = [(0, None), (3, is(ControlType::Commit, 5)), (4, None), (5, is(ControlType::Abort, 6))];
+            assert_eq!(found, expected, "step {step}");
         }
     }
 

@@ -3,9 +3,11 @@
 //! Pure but for the file handle, which it only keeps. Owned by `state`; one segment takes appends, those before it are sealed, or on
 //! their way to be: a sealed one has neither index nor file in memory, `handles` opens both when a reader comes.
 
+use crate::aborted::Aborted;
 use crate::index::{IndexedBatch, SegmentIndex};
 use crate::{AppendBatch, LogOptions};
 use ringlane_protocol::records::{BatchHeader, NO_TIMESTAMP};
+use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
 use ringlane_runtime::File;
 
 /// Offsets in a segment's index are 32 bit, relative to its base.
@@ -27,6 +29,10 @@ pub(crate) struct Segment {
     pub timestamps_known: bool,
     pub index: Option<SegmentIndex>,
     pub file: Option<File>,
+    /// Transactions that were aborted in it.
+    pub aborted: Aborted,
+    /// The partition's producers as of its base, until they are in its snapshot.
+    pub producers: Option<Vec<ProducerEntry>>,
     /// Nobody writes to its files any more: retention may take it.
     pub is_sealed: bool,
 }
@@ -43,6 +49,8 @@ impl Segment {
             timestamps_known: true,
             index: Some(SegmentIndex::default()),
             file: None,
+            aborted: Aborted::default(),
+            producers: None,
             is_sealed: false,
         }
     }

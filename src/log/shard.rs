@@ -9,10 +9,11 @@ use crate::journal::{self, Covered, JournalOptions, kept};
 use crate::log::LogInner;
 use crate::pace::Pace;
 use crate::read::ReadAhead;
-use crate::recovery::{Visitor, io_error};
+use crate::recovery::io_error;
 use crate::retention::Reason;
 use crate::state::Eviction;
 use crate::tail::{self, Sequence};
+use crate::visitor::Visitor;
 use crate::volume::{Volume, Volumes};
 use crate::{
     DataDirState, Log, LogFailed, LogId, LogKey, LogName, LogOptions, OpenError, ShardLogsOptions, VolumeOptions,
@@ -20,6 +21,7 @@ use crate::{
 };
 use bytes::Bytes;
 use ringlane_metrics::ShardMetrics;
+use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
 use ringlane_runtime::{Budget, Event, Task, fs, shard, sleep, spawn};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +75,9 @@ pub enum StableOutcome {
 /// partition's yet, or is being truncated and the partition does not know yet what is left.
 pub type StateOf = Rc<dyn Fn(LogKey) -> Option<Bytes>>;
 
+/// The producers of a partition as they are now, for Kafka's snapshot of the log's end. `None` as above.
+pub type ProducersOf = Rc<dyn Fn(LogKey) -> Option<Vec<ProducerEntry>>>;
+
 pub(crate) struct Shard {
     pub options: ShardLogsOptions,
     pub metrics: Rc<ShardMetrics>,
@@ -90,6 +95,7 @@ pub(crate) struct Shard {
     logs: RefCell<BTreeMap<LogKey, Rc<LogInner>>>,
     next_key: Cell<u64>,
     state_of: RefCell<Option<StateOf>>,
+    producers_of: RefCell<Option<ProducersOf>>,
     /// Stable bytes that are in no segment, all logs together.
     flushable_bytes: Cell<u64>,
     flushed: Event,
@@ -163,7 +169,11 @@ impl ShardLogs {
             write_slots: Budget::new("log writes", options.writes_in_flight),
             flush_slots: Budget::new("log flushes", options.flushes_in_flight),
             sync_slots: Budget::new("log syncs", SYNCS_IN_FLIGHT),
-            read_ahead: ReadAhead::new(options.read_memory_bytes, options.read_bytes_first),
+            read_ahead: ReadAhead::new(
+                options.read_memory_bytes,
+                options.read_bytes_in_flight,
+                options.read_bytes_first,
+            ),
             unlink_slot: Budget::new("file removals", 1),
             pace: RefCell::default(),
             handles: RefCell::default(),
@@ -171,6 +181,7 @@ impl ShardLogs {
             logs: RefCell::default(),
             next_key: Cell::new(0),
             state_of: RefCell::default(),
+            producers_of: RefCell::default(),
             flushable_bytes: Cell::new(0),
             flushed: Event::default(),
             tasks: RefCell::default(),
@@ -184,6 +195,11 @@ impl ShardLogs {
     /// What checkpoints store of a partition. Without it every open visits all batches of the log.
     pub fn keep_states(&self, state_of: StateOf) {
         self.shard.state_of.replace(Some(state_of));
+    }
+
+    /// What snapshots say of a partition. Without it none are written.
+    pub fn keep_producers(&self, producers_of: ProducersOf) {
+        self.shard.producers_of.replace(Some(producers_of));
     }
 
     /// Another shard cannot do without what the journals in these directories have: they stay as they are. To be called before
@@ -223,7 +239,7 @@ impl ShardLogs {
             let own = shard().0;
             for other in gone.filter(|other| usize::from(**other) >= shards && **other % shards as u16 == own) {
                 let folder = volume.path.join(journal::FOLDER).join(other.to_string());
-                if let Err(error) = fs::remove_dir_all(&folder).await {
+                if let Err(error) = journal::remove_folder(&folder).await {
                     tracing::warn!(%error, folder = %folder.display(), "old journal not removed");
                 }
             }
@@ -242,16 +258,20 @@ impl ShardLogs {
     ) -> Result<Log, OpenError> {
         let shard = &self.shard;
         let name = id.folder();
-        if shard.logs.borrow().values().any(|log| log.id.folder() == name) {
+        let is_same = |log: &Rc<LogInner>| log.id.partition == id.partition && log.id.topic == id.topic;
+        if shard.logs.borrow().values().any(is_same) {
             let path = PathBuf::from(name);
             return Err(OpenError::Unreadable { path, found: "the log is open already".to_owned() });
         }
         let hold = |error| shard.hold_journals_of(&id, error);
-        let volume = shard.volume_of(&name, is_new).await.map_err(hold)?;
+        let (volume, listing) = shard.volume_of(&name, is_new).await.map_err(hold)?;
         let folder = volume.path.join(name);
-        let mut entries = kept::read(&folder, volume.directory_id).await.map_err(hold)?;
+        let mut entries = match &listing {
+            Some(listing) if listing.has(kept::FILE) => kept::read(&folder, volume.directory_id).await.map_err(hold)?,
+            _ => Vec::new(),
+        };
         entries.extend_from_slice(shard.options.recovered.entries(&volume.path, id.name()));
-        let inner = match shard.open_with(&volume, &id, &folder, options, &entries, visitor).await {
+        let inner = match shard.open_with(&volume, &id, listing, options, &entries, visitor).await {
             Ok(inner) => inner,
             Err(error) => {
                 shard.keep_unopened(&volume, &id, &folder, &entries).await;
@@ -395,6 +415,11 @@ impl Shard {
             Some(state_of) => state_of(log).map(Some),
             None => Some(None),
         }
+    }
+
+    /// The partition's producers. `None`: nobody keeps them, or not yet.
+    pub fn producers_of(&self, log: LogKey) -> Option<Vec<ProducerEntry>> {
+        self.producers_of.borrow().as_ref().and_then(|producers_of| producers_of(log))
     }
 
     /// A batch is in the journal.

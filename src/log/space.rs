@@ -7,7 +7,7 @@
 use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
 use crate::state::{LogState, NextSegment, WRITE_BYTES_MAX};
-use crate::{LogFailed, files, writer};
+use crate::{LogFailed, aborted, files, snapshots, writer};
 use ringlane_runtime::{File, FileMode, fs};
 use std::io;
 use std::rc::Rc;
@@ -153,7 +153,16 @@ async fn rename_and_seal(log: &Rc<LogInner>, sealed_base: i64) -> Result<(), Log
     renamed.map_err(|source| log.failure_of("naming the new segment", 0, 0, source))?;
     log.state.borrow_mut().next_segment = NextSegment::Missing;
     log.changed.notify_all();
-    seal(log, sealed_base).await
+    seal(log, sealed_base).await?;
+    let producers = {
+        let mut state = log.state.borrow_mut();
+        let new = state.segments.iter_mut().find(|segment| segment.base_offset == new_base);
+        new.and_then(|segment| segment.producers.take())
+    };
+    if let Some(producers) = producers {
+        snapshots::write(log, new_base, &producers).await;
+    }
+    Ok(())
 }
 
 async fn seal(log: &Rc<LogInner>, base_offset: i64) -> Result<(), LogFailed> {
@@ -173,9 +182,13 @@ async fn seal(log: &Rc<LogInner>, base_offset: i64) -> Result<(), LogFailed> {
     let turn = log.index_files.acquire(1).await;
     let have_files = write_indexes(log, base_offset, &offsets, &times).await;
     drop(turn);
+    if let Err(error) = aborted::persist_segment(log, base_offset).await {
+        tracing::warn!(%error, %log.id, "the next checkpoint tries again");
+    }
     let mut state = log.state.borrow_mut();
     if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base_offset == base_offset) {
         segment.is_sealed = true;
+        segment.aborted.seal();
         if have_files {
             (segment.index, segment.file) = (None, None);
         }

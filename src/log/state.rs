@@ -6,6 +6,7 @@
 use crate::journal::ENTRY_BYTES_MAX;
 use crate::read::ReadRange;
 use crate::segment::Segment;
+use crate::snapshots::Snapshots;
 use crate::tail::{Sequence, Tail, TailBatch};
 use crate::{AppendBatch, LogFailed, LogOptions, ReadData, StableMode};
 use ringlane_runtime::{BLOCK_BYTES, Buffer, Durability, File};
@@ -69,6 +70,7 @@ pub(crate) struct LogState {
     pub next_segment: NextSegment,
     /// Grows when segments go, at either end, or are exchanged: a read that began before it plans again.
     pub generation: u64,
+    pub snapshots: Snapshots,
     /// Grows when batches go at the end: what was under way for them is void.
     pub cuts: u64,
     writing_base: i64,
@@ -165,6 +167,7 @@ impl LogState {
             reserve_gave_up: false,
             next_segment: NextSegment::Missing,
             generation: 0,
+            snapshots: Snapshots::default(),
             cuts: 0,
             next_write: Cursor { sequence: 0, skip: 0 },
             partial_block,

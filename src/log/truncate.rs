@@ -3,11 +3,12 @@
 //! On the home shard, called by `partition`, seldom. Everything from the cut on leaves the files before anything new is appended: what
 //! stayed would look like good batches behind the new end.
 
+use crate::aborted::{self, Aborted};
 use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
 use crate::scan::{self, Scanner};
 use crate::segment::Segment;
-use crate::{LogFailed, checkpoint, cleaner, files, writer};
+use crate::{LogFailed, checkpoint, cleaner, files, snapshots, writer};
 use ringlane_runtime::{File, FileMode, fs};
 use std::io;
 use std::rc::Rc;
@@ -60,6 +61,7 @@ async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
         let bases: Vec<i64> = state.segments.iter().map(|segment| segment.base_offset).collect();
         (bases, state.options.index_interval_bytes)
     };
+    let _turn = log.index_files.acquire(1).await;
     // Newest first: whatever a crash leaves is a log without holes. A segment that would be empty goes too, unless it is the only one.
     let (file, segment, end_offset) = loop {
         let segment_base = *bases.last().expect("a log has a segment");
@@ -74,6 +76,18 @@ async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
         bases.pop();
     };
     let segment_base = segment.base_offset;
+    let generation = log.state.borrow().generation;
+    let aborted = match aborted::of_segment(log, segment_base, generation).await {
+        Ok(aborted) => Aborted::cut(aborted, end_offset),
+        Err(error) => return Err(io::Error::other(error.to_string())),
+    };
+    // A snapshot that stayed would be believed once the log has grown past its offset.
+    let behind = {
+        let mut state = log.state.borrow_mut();
+        let kept = state.snapshots.offsets.range(..=end_offset).copied().collect();
+        std::mem::replace(&mut state.snapshots.offsets, kept).into_iter().filter(|offset| *offset > end_offset)
+    };
+    snapshots::remove(&log.folder, behind).await;
     for stale in [files::index_path(&log.folder, segment_base), files::time_index_path(&log.folder, segment_base)] {
         remove_if_there(&stale).await?;
     }
@@ -83,7 +97,7 @@ async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
     file.sync().await?;
     cleaner::lower_checkpoint(&log.folder, end_offset).await?;
     let partial_block = scan::partial_block(&file, segment.bytes).await?;
-    let segment = Segment { file: Some(file), ..segment };
+    let segment = Segment { file: Some(file), aborted, ..segment };
     let freed = log.change(|state| state.truncate(end_offset, segment, partial_block));
     log.shard.tail_freed(freed);
     log.shard.news.lower(log.key, end_offset);
@@ -99,7 +113,7 @@ async fn keep_below(file: &File, base: i64, offset: i64, interval_bytes: u32) ->
     let mut segment = Segment::new(base);
     let mut end_offset = base;
     let file_bytes = file.len().await?;
-    scan::scan(file, Scanner::new(0, base, base, file_bytes), &mut |header, _| {
+    scan::scan(file, Scanner::new(0, base, base, file_bytes), &mut |header| {
         if header.last_offset() < offset {
             segment.push_found(header, interval_bytes);
             end_offset = header.next_offset();
@@ -112,6 +126,7 @@ async fn keep_below(file: &File, base: i64, offset: i64, interval_bytes: u32) ->
 async fn remove_segment(log: &LogInner, base: i64) -> io::Result<()> {
     remove_if_there(&files::index_path(&log.folder, base)).await?;
     remove_if_there(&files::time_index_path(&log.folder, base)).await?;
+    remove_if_there(&files::transaction_index_path(&log.folder, base)).await?;
     remove_if_there(&files::segment_path(&log.folder, base)).await?;
     fs::sync_dir(&log.folder).await
 }

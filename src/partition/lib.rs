@@ -3,7 +3,6 @@
 //! Everything here lives on a partition's home shard, except [`prepare_batch`], which a connection shard calls before it sends a batch. The
 //! mesh calls [`HomeShard`]; `HomeShard` calls `log`. No socket and no file is touched here, and no call waits for another shard.
 
-mod aborted_index;
 mod config;
 mod delayed_fetch;
 mod delayed_produce;

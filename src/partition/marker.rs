@@ -9,13 +9,11 @@ use crate::verification::VerificationGuard;
 use ringlane_log::AppendBatch;
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{
-    BatchHeader, ControlType, NO_PRODUCER_EPOCH, NO_SEQUENCE, NO_TIMESTAMP, marker_batch, patch_base_offset,
-    patch_leader_epoch,
+    BatchHeader, NO_PRODUCER_EPOCH, NO_SEQUENCE, NO_TIMESTAMP, marker_batch, patch_base_offset, patch_leader_epoch,
 };
 
 /// First `transaction.version` whose markers carry an epoch above that of the records.
 const BUMPS_EPOCH_FROM: i16 = 2;
-const NO_COORDINATOR_EPOCH: i32 = -1;
 
 impl Partition {
     /// Whether a transactional batch needs its coordinator's word first.
@@ -95,12 +93,14 @@ impl Partition {
         let header = BatchHeader::parse(&bytes).map_err(|error| storage(error.to_string()))?;
         let bytes_count = bytes.len();
         self.log.append(AppendBatch::new(&header, bytes.into())).map_err(|failed| storage(failed.to_string()))?;
-        producers.note_marker(self.number, &header, marker.coordinator_epoch, now_ms);
+        if self.log.has_rolled() {
+            self.log.note_producers(self.producer_entries(producers));
+        }
+        producers.note(self.number, &header, now_ms);
+        producers.note_coordinator(self.number, producer_id, marker.coordinator_epoch);
         self.verifications.ended(producer_id, epoch);
-        let ended = self.transactions.end(producer_id, header.base_offset);
-        if let Some(ended) = ended.filter(|_| marker.kind == ControlType::Abort) {
-            self.aborted.forget_below(self.log.start_offset());
-            self.aborted.push(ended);
+        if let Some(aborted) = self.transactions.end(&header, marker.kind) {
+            self.log.note_aborted(aborted);
         }
         Ok(Sequenced {
             base_offset: header.base_offset,
@@ -121,7 +121,7 @@ impl Partition {
             let message = format!("a marker with epoch {epoch} for producer {producer_id}, of which {seen} was seen");
             return Err(AppendFailure::new(ErrorCode::InvalidProducerEpoch, message));
         }
-        if marker.coordinator_epoch < coordinator_epoch {
+        if let Some(coordinator_epoch) = coordinator_epoch.filter(|seen| marker.coordinator_epoch < *seen) {
             let message = format!(
                 "a marker of coordinator epoch {} for producer {producer_id}, of which {coordinator_epoch} was seen",
                 marker.coordinator_epoch
@@ -145,12 +145,9 @@ impl Partition {
         self.transactions.is_open(producer_id) && self.epochs_of(producer_id, producers).0 == epoch
     }
 
-    /// Of the producer and of its last coordinator. The table may have forgotten it, an open transaction has not.
-    fn epochs_of(&self, producer_id: i64, producers: &ProducerTable) -> (i16, i32) {
-        let known = producers.epochs_of(self.number, producer_id);
-        let (epoch, coordinator_epoch) = known.unwrap_or((NO_PRODUCER_EPOCH, NO_COORDINATOR_EPOCH));
-        let open_epoch = self.transactions.of(producer_id).map_or(NO_PRODUCER_EPOCH, |open| open.epoch);
-        (epoch.max(open_epoch), coordinator_epoch)
+    /// Of the producer and of its last coordinator. One that the table has forgotten begins anew, also in the middle of a transaction.
+    fn epochs_of(&self, producer_id: i64, producers: &ProducerTable) -> (i16, Option<i32>) {
+        producers.epochs_of(self.number, producer_id).unwrap_or((NO_PRODUCER_EPOCH, None))
     }
 }
 

@@ -3,7 +3,6 @@
 //! Lives in [`crate::HomeShard`]'s table, on the partition's home shard. Called by its append, read, offset and apply rooms under one borrow;
 //! nothing here waits, performs I/O or calls back.
 
-use crate::aborted_index::AbortedIndex;
 use crate::delayed_fetch::Watcher;
 use crate::delayed_produce::{RequestId, WaitQueue};
 use crate::high_watermark::HighWatermark;
@@ -18,6 +17,7 @@ use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{
     NO_SEQUENCE, NO_TIMESTAMP, TimestampType, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
 };
+use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
 use ringlane_runtime::Instant;
 use std::collections::VecDeque;
 
@@ -31,7 +31,6 @@ pub(crate) struct Partition {
     pub epochs: LeaderEpochs,
     pub high: HighWatermark,
     pub transactions: OpenTransactions,
-    pub aborted: AbortedIndex,
     pub verifications: Verifications,
     pub for_stable: WaitQueue,
     pub for_high: WaitQueue,
@@ -137,6 +136,9 @@ impl Partition {
         self.log
             .append(AppendBatch::new(&header, bytes.freeze()))
             .map_err(|failed| AppendFailure::new(ErrorCode::KafkaStorageError, failed))?;
+        if self.log.has_rolled() {
+            self.log.note_producers(self.producer_entries(producers));
+        }
         if header.has_producer() {
             producers.note(self.number, &header, now_ms);
         }
@@ -150,6 +152,11 @@ impl Partition {
             log_append_time_ms: self.append_time(header.max_timestamp),
             bytes: bytes_count,
         })
+    }
+
+    /// The producers as Kafka's snapshot has them.
+    pub fn producer_entries(&self, producers: &ProducerTable) -> Vec<ProducerEntry> {
+        producers.entries_of(self.number, self.transactions.iter())
     }
 
     fn append_time(&self, max_timestamp: i64) -> i64 {

@@ -7,11 +7,15 @@
 use crate::message::ActiveProducer;
 use ringlane_log::cleaner::LastOfProducer;
 use ringlane_protocol::ErrorCode;
-use ringlane_protocol::records::{BatchHeader, NO_PRODUCER_EPOCH, NO_SEQUENCE, sequence_after};
+use ringlane_protocol::records::{BatchHeader, NO_PRODUCER_EPOCH, NO_SEQUENCE, NO_TIMESTAMP, sequence_after};
+use ringlane_protocol::storage::producer_snapshot::{LastBatch, ProducerEntry};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Batches remembered per producer: librdkafka and Java keep at most five requests in flight (KIP-98, KAFKA-5494).
 const BATCHES_KEPT: usize = 5;
+
+/// "None yet", as DescribeProducers says it.
+const NO_COORDINATOR_EPOCH: i32 = -1;
 
 /// Names a partition inside its shard; never used again while the shard runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,10 +33,12 @@ pub(crate) struct ProducerTable {
 
 struct Producer {
     epoch: i16,
-    /// Of the coordinator that wrote its last marker here.
-    coordinator_epoch: i32,
     batches: Batches,
     active_ms: i64,
+    /// Largest timestamp of its last batch, or that of its last marker.
+    timestamp: i64,
+    /// Of the coordinator that wrote its last marker.
+    coordinator_epoch: Option<i32>,
     /// Active since the clock's hand came by.
     touched: bool,
 }
@@ -59,13 +65,11 @@ pub(crate) struct Appended {
 pub(crate) struct KeptProducer {
     pub producer_id: i64,
     pub epoch: i16,
-    pub coordinator_epoch: i32,
     pub active_ms: i64,
+    pub timestamp: i64,
+    pub coordinator_epoch: Option<i32>,
     pub batches: Vec<KeptBatch>,
 }
-
-/// "None yet".
-const NO_COORDINATOR_EPOCH: i32 = -1;
 
 impl ProducerTable {
     pub fn new(producers_max: usize) -> ProducerTable {
@@ -93,35 +97,22 @@ impl ProducerTable {
             producer.note(batch, now_ms);
             return;
         }
-        let mut producer = Producer {
-            epoch: NO_PRODUCER_EPOCH,
-            coordinator_epoch: NO_COORDINATOR_EPOCH,
-            batches: Batches::default(),
-            active_ms: now_ms,
-            touched: false,
-        };
+        let mut producer = Producer::new(NO_PRODUCER_EPOCH, now_ms);
         producer.note(batch, now_ms);
         // A first batch is no activity yet: who never sends a second one goes first.
         producer.touched = false;
         self.insert(key, producer);
     }
 
-    /// Notes a marker of the log, like [`ProducerTable::note`]; and which coordinator wrote it.
-    pub fn note_marker(
-        &mut self,
-        partition: PartitionNumber,
-        batch: &BatchHeader,
-        coordinator_epoch: i32,
-        now_ms: i64,
-    ) {
-        self.note(partition, batch, now_ms);
-        if let Some(producer) = self.producers.get_mut(&(partition, batch.producer_id)) {
-            producer.coordinator_epoch = coordinator_epoch;
+    /// Notes who wrote the marker that was noted last.
+    pub fn note_coordinator(&mut self, partition: PartitionNumber, producer_id: i64, coordinator_epoch: i32) {
+        if let Some(producer) = self.producers.get_mut(&(partition, producer_id)) {
+            producer.coordinator_epoch = Some(coordinator_epoch);
         }
     }
 
     /// The epochs of a producer and of the coordinator that wrote its last marker; `None` for one that is not known.
-    pub fn epochs_of(&self, partition: PartitionNumber, producer_id: i64) -> Option<(i16, i32)> {
+    pub fn epochs_of(&self, partition: PartitionNumber, producer_id: i64) -> Option<(i16, Option<i32>)> {
         let known = self.producers.get(&(partition, producer_id))?;
         Some((known.epoch, known.coordinator_epoch))
     }
@@ -129,31 +120,71 @@ impl ProducerTable {
     /// The producers of one partition as DescribeProducers has them.
     pub fn active(&self, partition: PartitionNumber) -> impl Iterator<Item = ActiveProducer> {
         let of_partition = self.producers.range((partition, i64::MIN)..=(partition, i64::MAX));
-        of_partition.map(|((_, producer_id), known)| {
-            let last = known.batches.last();
-            ActiveProducer {
-                producer_id: *producer_id,
-                epoch: known.epoch,
-                last_sequence: last.map_or(NO_SEQUENCE, |last| last.last_sequence),
-                last_timestamp: last.map_or(known.active_ms, |last| last.max_timestamp),
-                coordinator_epoch: known.coordinator_epoch,
-                transaction_start_offset: -1,
-            }
+        of_partition.map(|((_, producer_id), known)| ActiveProducer {
+            producer_id: *producer_id,
+            epoch: known.epoch,
+            last_sequence: known.batches.last().map_or(NO_SEQUENCE, |last| last.last_sequence),
+            last_timestamp: known.timestamp,
+            coordinator_epoch: known.coordinator_epoch.unwrap_or(NO_COORDINATOR_EPOCH),
+            transaction_start_offset: -1,
         })
     }
 
     /// Takes a producer back that a checkpoint stored.
     pub fn restore(&mut self, partition: PartitionNumber, kept: KeptProducer) {
-        let mut batches = Batches::default();
-        kept.batches.into_iter().for_each(|batch| batches.push(batch));
-        let producer = Producer {
-            epoch: kept.epoch,
-            coordinator_epoch: kept.coordinator_epoch,
-            batches,
-            active_ms: kept.active_ms,
-            touched: false,
-        };
+        let mut producer = Producer::new(kept.epoch, kept.active_ms);
+        (producer.timestamp, producer.coordinator_epoch) = (kept.timestamp, kept.coordinator_epoch);
+        kept.batches.into_iter().for_each(|batch| producer.batches.push(batch));
         self.insert((partition, kept.producer_id), producer);
+    }
+
+    /// Takes a producer from one of Kafka's snapshots, unless it is known as that has it: then more of its batches are.
+    pub fn import(&mut self, partition: PartitionNumber, entry: &ProducerEntry, now_ms: i64) {
+        let key = (partition, entry.producer_id);
+        let last_offset = entry.last_batch.map(|last| last.last_offset);
+        let active_ms = entry.timestamp.min(now_ms);
+        let mut imported = Producer::new(entry.epoch, active_ms);
+        match self.producers.get_mut(&key) {
+            Some(known) if known.epoch == entry.epoch && known.batches.last_offset() == last_offset => {
+                imported.batches = std::mem::take(&mut known.batches);
+            }
+            _ => entry.last_batch.into_iter().for_each(|last| {
+                imported.batches.push(KeptBatch {
+                    last_sequence: last.last_sequence,
+                    offset_delta: last.offset_delta,
+                    last_offset: last.last_offset,
+                    max_timestamp: entry.timestamp,
+                });
+            }),
+        }
+        (imported.timestamp, imported.coordinator_epoch) = (entry.timestamp, entry.coordinator_epoch);
+        self.insert(key, imported);
+    }
+
+    /// The producers of one partition, as Kafka's snapshot has them. `open`: their open transactions, by producer id.
+    pub fn entries_of(&self, partition: PartitionNumber, open: impl Iterator<Item = (i64, i64)>) -> Vec<ProducerEntry> {
+        let of_partition = self.producers.range((partition, i64::MIN)..=(partition, i64::MAX));
+        let entry = |((_, producer_id), producer): (&Key, &Producer)| ProducerEntry {
+            last_batch: producer.batches.last().map(|last| LastBatch {
+                last_sequence: last.last_sequence,
+                last_offset: last.last_offset,
+                offset_delta: last.offset_delta,
+            }),
+            timestamp: producer.timestamp,
+            coordinator_epoch: producer.coordinator_epoch,
+            ..ProducerEntry::new(*producer_id, producer.epoch)
+        };
+        let mut entries: Vec<ProducerEntry> = of_partition.map(entry).collect();
+        for (producer_id, first_offset) in open {
+            let found = entries.binary_search_by_key(&producer_id, |entry| entry.producer_id);
+            // Forgotten to save memory: its transaction holds readers of committed records all the same.
+            let at = found.unwrap_or_else(|at| {
+                entries.insert(at, ProducerEntry::new(producer_id, NO_PRODUCER_EPOCH));
+                at
+            });
+            entries[at].open_transaction_from = Some(first_offset);
+        }
+        entries
     }
 
     /// The producers of one partition, for a checkpoint.
@@ -162,8 +193,9 @@ impl ProducerTable {
         let keep = |((_, producer_id), producer): (&Key, &Producer)| KeptProducer {
             producer_id: *producer_id,
             epoch: producer.epoch,
-            coordinator_epoch: producer.coordinator_epoch,
             active_ms: producer.active_ms,
+            timestamp: producer.timestamp,
+            coordinator_epoch: producer.coordinator_epoch,
             batches: producer.batches.oldest_first(),
         };
         of_partition.map(keep).collect()
@@ -226,6 +258,11 @@ impl ProducerTable {
 }
 
 impl Producer {
+    fn new(epoch: i16, active_ms: i64) -> Producer {
+        let batches = Batches::default();
+        Producer { epoch, batches, active_ms, timestamp: NO_TIMESTAMP, coordinator_epoch: None, touched: false }
+    }
+
     fn check(&self, batch: &BatchHeader) -> Verdict {
         let (epoch, first) = (batch.producer_epoch, batch.base_sequence);
         if epoch == self.epoch
@@ -262,6 +299,7 @@ impl Producer {
                 max_timestamp: batch.max_timestamp,
             });
         }
+        self.timestamp = batch.max_timestamp;
         self.active_ms = self.active_ms.max(now_ms);
         self.touched = true;
     }

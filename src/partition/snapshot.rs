@@ -4,35 +4,31 @@
 //! batch of each producer, and the duplicates of the four before it would be appended again after every restart.
 //!
 //! ```text
-//! version u8 | epochs u32: epoch i32, start i64 | open transactions u32: producer i64, first offset i64, epoch i16
-//! | aborted transactions u32: producer i64, first offset i64, last offset i64, last stable offset i64
-//! | producers u32: id i64, epoch i16, coordinator epoch i32, active ms i64,
-//!   batches u8: last sequence i32, offset delta i32, last offset i64, timestamp i64
+//! version u8 | epochs u32: epoch i32, start i64 | transactions seen u8 | transactions u32: producer i64, first
+//! offset i64
+//! | producers u32: id i64, epoch i16, active ms i64, timestamp i64, coordinator epoch i32 (not in version 1)
+//!   | batches u8: last sequence i32, offset delta i32, last offset i64, timestamp i64
 //! ```
 
-use crate::aborted_index::AbortedIndex;
 use crate::leader_epochs::LeaderEpochs;
-use crate::open_transactions::{Open, OpenTransactions};
+use crate::open_transactions::OpenTransactions;
 use crate::producer_state::{KeptBatch, KeptProducer};
 use bytes::{Buf, BufMut, Bytes};
-use ringlane_protocol::storage::txn_index::AbortedTransaction;
 
-/// 1 knew no aborted transactions.
 const VERSION: u8 = 2;
+const NO_COORDINATOR_EPOCH: i32 = -1;
 
 /// A partition's state at its log's end.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
     pub epochs: LeaderEpochs,
     pub transactions: OpenTransactions,
-    pub aborted: AbortedIndex,
     pub producers: Vec<KeptProducer>,
 }
 
 pub(crate) fn encode<'a>(
     epochs: &LeaderEpochs,
     transactions: &OpenTransactions,
-    aborted: &AbortedIndex,
     producers: impl Iterator<Item = &'a KeptProducer>,
 ) -> Bytes {
     let mut out = vec![VERSION];
@@ -40,22 +36,17 @@ pub(crate) fn encode<'a>(
         out.put_i32(epoch);
         out.put_i64(start_offset);
     });
-    put_all(&mut out, transactions.iter(), |out, (producer_id, open)| {
+    out.put_u8(u8::from(transactions.were_seen()));
+    put_all(&mut out, transactions.iter(), |out, (producer_id, first_offset)| {
         out.put_i64(producer_id);
-        out.put_i64(open.first_offset);
-        out.put_i16(open.epoch);
-    });
-    put_all(&mut out, aborted.iter(), |out, aborted| {
-        out.put_i64(aborted.producer_id);
-        out.put_i64(aborted.first_offset);
-        out.put_i64(aborted.last_offset);
-        out.put_i64(aborted.last_stable_offset);
+        out.put_i64(first_offset);
     });
     put_all(&mut out, producers, |out, producer| {
         out.put_i64(producer.producer_id);
         out.put_i16(producer.epoch);
-        out.put_i32(producer.coordinator_epoch);
         out.put_i64(producer.active_ms);
+        out.put_i64(producer.timestamp);
+        out.put_i32(producer.coordinator_epoch.unwrap_or(NO_COORDINATOR_EPOCH));
         out.put_u8(producer.batches.len() as u8);
         for batch in &producer.batches {
             out.put_i32(batch.last_sequence);
@@ -81,31 +72,31 @@ fn put_all<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, put: impl Fn(&m
 /// `None`: not what `encode` writes; then the whole log tells.
 pub(crate) fn decode(mut state: &[u8]) -> Option<Snapshot> {
     let state = &mut state;
-    if state.try_get_u8().ok()? != VERSION {
+    let version = state.try_get_u8().ok()?;
+    if !(1..=VERSION).contains(&version) {
         return None;
     }
     let mut snapshot = Snapshot::default();
     for _ in 0..state.try_get_u32().ok()? {
         snapshot.epochs.assign(state.try_get_i32().ok()?, state.try_get_i64().ok()?);
     }
-    for _ in 0..state.try_get_u32().ok()? {
-        let producer_id = state.try_get_i64().ok()?;
-        let open = Open { first_offset: state.try_get_i64().ok()?, epoch: state.try_get_i16().ok()? };
-        snapshot.transactions.open(producer_id, open);
+    if state.try_get_u8().ok()? != 0 {
+        snapshot.transactions.note_seen();
     }
     for _ in 0..state.try_get_u32().ok()? {
-        snapshot.aborted.push(AbortedTransaction {
-            producer_id: state.try_get_i64().ok()?,
-            first_offset: state.try_get_i64().ok()?,
-            last_offset: state.try_get_i64().ok()?,
-            last_stable_offset: state.try_get_i64().ok()?,
-        });
+        snapshot.transactions.open(state.try_get_i64().ok()?, state.try_get_i64().ok()?);
     }
     for _ in 0..state.try_get_u32().ok()? {
         let (producer_id, epoch) = (state.try_get_i64().ok()?, state.try_get_i16().ok()?);
-        let (coordinator_epoch, active_ms) = (state.try_get_i32().ok()?, state.try_get_i64().ok()?);
+        let active_ms = state.try_get_i64().ok()?;
+        let (timestamp, coordinator_epoch) = match version {
+            1 => (active_ms, NO_COORDINATOR_EPOCH),
+            _ => (state.try_get_i64().ok()?, state.try_get_i32().ok()?),
+        };
+        let coordinator_epoch = (coordinator_epoch != NO_COORDINATOR_EPOCH).then_some(coordinator_epoch);
         let batches: Option<Vec<_>> = (0..state.try_get_u8().ok()?).map(|_| kept_batch(state)).collect();
-        snapshot.producers.push(KeptProducer { producer_id, epoch, coordinator_epoch, active_ms, batches: batches? });
+        let batches = batches?;
+        snapshot.producers.push(KeptProducer { producer_id, epoch, active_ms, timestamp, coordinator_epoch, batches });
     }
     state.is_empty().then_some(snapshot)
 }
@@ -130,30 +121,20 @@ mod tests {
         epochs.assign(0, 0);
         epochs.assign(3, 1_500);
         let mut transactions = OpenTransactions::default();
-        transactions.open(7, Open { first_offset: 1_200, epoch: 2 });
-        let mut aborted = AbortedIndex::default();
-        for last_offset in [900, 1_000] {
-            aborted.push(AbortedTransaction {
-                producer_id: 6,
-                first_offset: 800,
-                last_offset,
-                last_stable_offset: last_offset + 1,
-            });
-        }
+        transactions.open(7, 1_200);
         let batch = |last_sequence| KeptBatch { last_sequence, offset_delta: 3, last_offset: 99, max_timestamp: 5 };
-        let producers = vec![
-            KeptProducer {
-                producer_id: 7,
-                epoch: 2,
-                coordinator_epoch: 9,
-                active_ms: 1_000,
-                batches: vec![batch(3), batch(7)],
-            },
-            KeptProducer { producer_id: 8, epoch: 0, coordinator_epoch: -1, active_ms: 2_000, batches: Vec::new() },
-        ];
-        let state = encode(&epochs, &transactions, &aborted, producers.iter());
+        let producer = |producer_id, coordinator_epoch, batches| KeptProducer {
+            producer_id,
+            epoch: 2,
+            active_ms: 1_000,
+            timestamp: 999,
+            coordinator_epoch,
+            batches,
+        };
+        let producers = vec![producer(7, Some(4), vec![batch(3), batch(7)]), producer(8, None, Vec::new())];
+        let state = encode(&epochs, &transactions, producers.iter());
 
-        assert_eq!(decode(&state), Some(Snapshot { epochs, transactions, aborted, producers }));
+        assert_eq!(decode(&state), Some(Snapshot { epochs, transactions, producers }));
         for cut in 0..state.len() {
             assert_eq!(decode(&state[..cut]), None, "cut at {cut}");
         }

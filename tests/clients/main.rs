@@ -5,6 +5,7 @@
 //! `target/clients`, the first time a test asks for them.
 
 mod commands;
+mod consumer_groups;
 mod groups;
 mod logs;
 mod support;

@@ -4,9 +4,10 @@ use super::Handled;
 use super::request::Request;
 use crate::mesh::{ShardReply, ShardRequest};
 use crate::shard::Shard;
+use ringlane_log::EndMarker;
 use ringlane_partition::{MarkerEntry, MarkersRequest, TopicPartition};
 use ringlane_protocol::ErrorCode;
-use ringlane_protocol::records::{ControlType, EndMarker};
+use ringlane_protocol::records::ControlType;
 use ringlane_protocol::write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
     WriteTxnMarkersRequest, WriteTxnMarkersResponse,

@@ -117,7 +117,10 @@ async fn read(home: &HomeShard, at: TopicPartition, from: i64) -> Result<(Vec<By
     };
     let Some(result) = home.read(request).await.results.pop() else { return Ok((Vec::new(), -1)) };
     match result.error {
-        ErrorCode::None => Ok((result.slices, result.high_watermark)),
+        ErrorCode::None => {
+            let result = result.joined();
+            Ok((result.slices, result.high_watermark))
+        }
         error => Err(read_error(error)),
     }
 }

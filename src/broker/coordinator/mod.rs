@@ -13,6 +13,7 @@ mod markers;
 mod outbox;
 mod table;
 mod topic;
+mod topics;
 mod transaction_call;
 mod transactions;
 
@@ -23,6 +24,8 @@ pub use transactions::{TransactionInput, TransactionOutput};
 
 use crate::shard::Shard;
 use outbox::Outbox;
+use ringlane_config::BrokerConfig;
+use ringlane_coordinator::consumer_group::{Assignor, ConsumerGroupOptions};
 use ringlane_coordinator::group::{GroupMachine, GroupOptions};
 use ringlane_coordinator::transaction::{TransactionOptions, TransactionVersion};
 use ringlane_metadata::Image;
@@ -30,6 +33,7 @@ use ringlane_partition::TopicPartition;
 use ringlane_protocol::{ErrorCode, TopicId};
 use std::rc::Rc;
 use table::HostTable;
+use topics::ClusterTopics;
 use transactions::Transactions;
 
 /// What a batch needs besides the keys and values of its records.
@@ -44,14 +48,16 @@ pub struct Coordinators {
     pub outbox: Rc<Outbox>,
     /// Requests of this shard's connections whose answers come by ticket.
     pub answers: Answers,
+    topics: Rc<ClusterTopics>,
 }
 
 impl Coordinators {
     /// The metadata has changed: begins where this broker leads now, ends where it does not any more.
     pub fn follow(&self, shard: &Shard, image: &Image) {
+        self.topics.follow(shard.image());
         self.groups.follow(shard, image, CoordinatorTopic::Offsets, |at| {
-            let options = group_options(shard, at.topic_id);
-            Rc::new(move || GroupMachine::new(options.clone()))
+            let (options, topics) = (group_options(shard, at.topic_id), self.topics.clone());
+            Rc::new(move || GroupMachine::new(options.clone()).with_topics(topics.clone()))
         });
         self.transactions.follow(shard, image, CoordinatorTopic::Transactions, |at| {
             let (options, outbox) = (transaction_options(shard, image, at), self.outbox.clone());
@@ -99,5 +105,17 @@ fn group_options(shard: &Shard, topic: TopicId) -> GroupOptions {
         offsets_retention_ms: i64::from(broker.offsets_retention_minutes) * 60_000,
         offsets_retention_check_interval_ms: broker.offsets_retention_check_interval_ms,
         records_bytes_max: batch_bytes_max.saturating_sub(BATCH_OVERHEAD_BYTES),
+        consumer: consumer_options(&shard.config.broker),
+    }
+}
+
+fn consumer_options(broker: &BrokerConfig) -> ConsumerGroupOptions {
+    ConsumerGroupOptions {
+        session_timeout_ms: broker.group_consumer_session_timeout_ms,
+        heartbeat_interval_ms: broker.group_consumer_heartbeat_interval_ms,
+        assignment_interval_ms: broker.group_consumer_assignment_interval_ms,
+        max_size: broker.group_consumer_max_size,
+        assignors: broker.group_consumer_assignors.iter().filter_map(|name| Assignor::from_name(name)).collect(),
+        regex_refresh_interval_ms: broker.group_consumer_regex_refresh_interval_ms,
     }
 }

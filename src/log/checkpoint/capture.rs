@@ -74,7 +74,11 @@ fn unchanged(log: &LogInner, written_mode: bool) -> Option<Record> {
 impl Captured {
     /// Whether the record is ahead of what is durable.
     pub fn is_behind(&self) -> bool {
-        self.log.state.borrow().synced_offset < self.record.end_offset || self.index.is_some()
+        let state = self.log.state.borrow();
+        let before = self.log.last_record.borrow();
+        let from = before.as_ref().map_or(0, |before| state.segment_of(before.segment_base));
+        let index_is_behind = state.segments.range(from..).any(|segment| segment.aborted.is_dirty());
+        state.synced_offset < self.record.end_offset || self.index.is_some() || index_is_behind
     }
 
     pub fn still_holds(&self) -> bool {

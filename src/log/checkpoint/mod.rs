@@ -13,6 +13,7 @@ mod codec;
 
 pub(crate) use codec::{Checkpoint, Record};
 
+use crate::aborted;
 use crate::error::LogFailed;
 use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
@@ -203,6 +204,11 @@ async fn make_durable(captured: Captured) -> Option<Captured> {
         && let Err(failed) = writer::flush_now(&log).await
     {
         log.fail(failed);
+    }
+    // The record says that nothing before it need be looked at again: the transactions that ended there must be in their files.
+    if let Err(failed) = aborted::persist(&log).await {
+        tracing::error!(%log.id, error = %failed, "the log's checkpoint stays where it is, and holds the journal");
+        return None;
     }
     captured.persist_index().await.filter(Captured::still_holds)
 }

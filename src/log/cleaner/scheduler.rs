@@ -188,6 +188,7 @@ impl Scheduler {
     }
 
     fn failed(&mut self, log: &LogInner, error: &CleanError) {
+        eprintln!("DEBUGX {error}");
         match error {
             CleanError::Undecided(_) => {
                 tracing::debug!(%log.id, %error, "not cleaned yet");

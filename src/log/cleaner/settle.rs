@@ -7,18 +7,19 @@
 //! * any other `.swap` counts: the segments whose offsets it covers go, then it gets its name.
 
 use super::exchange::{CLEANED, DELETED, SWAP, is_unfinished, old_files, remove_if_there, segment_files};
+use crate::listing::Listing;
 use crate::recovery::io_error;
 use crate::scan::{self, Scanner};
 use crate::{OpenError, files};
 use ringlane_runtime::{File, FileMode, fs};
 use std::path::{Path, PathBuf};
 
-/// Leaves the folder with nothing but whole segments. Costs one listing when there is nothing to do.
-pub(crate) async fn settle(folder: &Path) -> Result<(), OpenError> {
-    let entries = fs::read_dir(folder).await.map_err(io_error(folder, "listing the folder"))?;
+/// Leaves the folder with nothing but whole segments. Answers whether anything was changed. No I/O when there is nothing to do.
+pub(crate) async fn settle(folder: &Path, listing: &Listing) -> Result<bool, OpenError> {
+    let entries: Vec<PathBuf> = listing.paths().cloned().collect();
     let plan = Plan::of(&entries);
     if plan.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     tracing::info!(
         path = %folder.display(), swaps = plan.swaps.len(), removed = plan.remove.len(), "finishing an exchange of segments"
@@ -36,7 +37,8 @@ pub(crate) async fn settle(folder: &Path) -> Result<(), OpenError> {
         let named = path.with_extension("");
         fs::rename(path, &named).await.map_err(io_error(path, "giving the segment its name"))?;
     }
-    sync(folder).await
+    sync(folder).await?;
+    Ok(true)
 }
 
 /// What to do, by the names alone.
@@ -103,7 +105,7 @@ async fn end_of(path: &Path, base_offset: i64) -> Result<i64, OpenError> {
     file.sync().await.map_err(io_error(path, "syncing before the first read"))?;
     let file_bytes = file.len().await.map_err(io_error(path, "asking for the size"))?;
     let scanner = Scanner::new(0, base_offset, base_offset, file_bytes);
-    let scanned = scan::scan(&file, scanner, &mut |_, _| {}).await.map_err(io_error(path, "reading"))?;
+    let scanned = scan::scan(&file, scanner, &mut |_| {}).await.map_err(io_error(path, "reading"))?;
     match scanned.bad {
         None => Ok(scanned.end_offset),
         Some(bad) => Err(OpenError::Corrupt {

@@ -5,6 +5,7 @@
 use super::CleanError;
 use super::clean::Pace;
 use super::exchange::cleaned;
+use crate::aborted::Aborted;
 use crate::files;
 use crate::segment::Segment;
 use ringlane_protocol::records::BatchHeader;
@@ -93,6 +94,7 @@ impl Sink {
             let path = cleaned(&path);
             fs::write_atomic(&path, &content).await.map_err(CleanError::io(&path, "writing"))?;
         }
+        segment.aborted = Aborted::in_file(!aborted.is_empty());
         Ok(segment)
     }
 

@@ -44,13 +44,9 @@ pub(crate) fn path(folder: &Path) -> PathBuf {
     folder.join(FILE)
 }
 
-/// What an earlier start kept.
+/// What an earlier start kept: there is such a file.
 pub(crate) async fn read(folder: &Path, directory_id: [u8; 16]) -> Result<Vec<FoundEntry>, OpenError> {
-    let path = folder.join(FILE);
-    match fs::exists(&path).await.map_err(io_error(&path, "looking for it"))? {
-        true => Ok(scan::scan(folder, Some(directory_id), EPOCH, 1).await?.entries),
-        false => Ok(Vec::new()),
-    }
+    Ok(scan::scan(folder, Some(directory_id), EPOCH, 1).await?.entries)
 }
 
 /// All of it is in the log.

@@ -33,6 +33,8 @@ const _: () = assert!(format::HEAD_BYTES + format::ENTRY_HEAD_BYTES + ENTRY_BYTE
 
 /// Name of the folder with the journals of all shards, in the data directory.
 pub(crate) const FOLDER: &str = "journal";
+/// Of a folder that is being removed.
+const REMOVED_EXTENSION: &str = "removed";
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JournalOptions {
@@ -208,4 +210,20 @@ async fn reuse(path: &Path, options: JournalOptions) -> std::io::Result<Option<(
     }
     files::write_head(&file, FileHead { directory_id: options.directory_id }).await?;
     Ok(Some((file, path.to_owned(), bytes)))
+}
+
+/// Removes a journal that nobody needs. First of all its name goes: with half of its files left it would look like one that lost its
+/// checkpoint.
+pub(crate) async fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    let nameless = folder.with_added_extension(REMOVED_EXTENSION);
+    // What a crash left of an earlier one.
+    match fs::remove_dir_all(&nameless).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::rename(folder, &nameless).await?;
+    if let Some(all) = folder.parent() {
+        fs::sync_dir(all).await?;
+    }
+    fs::remove_dir_all(&nameless).await
 }

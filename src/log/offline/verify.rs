@@ -3,18 +3,19 @@
 use super::index_check::{Mismatch, OffsetIndexCheck, TimeIndexCheck};
 use super::kind::{FileKind, offset_in_name};
 use super::report::{Finding, PartitionReport, Severity};
+use super::transactions::Transactions;
 use super::walk::{Step, StoredBatch, Walk};
 use super::{Directory, small_files};
 use crate::files;
 use ringlane_protocol::records::{Batch, Records};
-use ringlane_protocol::storage::checkpoint;
+use ringlane_protocol::storage::{checkpoint, txn_index};
 use ringlane_runtime::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// A batch that unpacks to more was not made by a client that anybody runs.
 const UNPACKED_BYTES_MAX: usize = 1 << 30;
-const REBUILD: &str = "`ringlane log repair PARTITION --indexes` writes it anew";
+pub(super) const REBUILD: &str = "`ringlane log repair PARTITION --indexes` writes it anew";
 const CHOOSE: &str = "Restore the file from a copy, or see `ringlane log repair --help` for the ways out";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -41,9 +42,14 @@ pub async fn partition(folder: &Path, options: VerifyOptions, progress: &mut dyn
     }
     report.start_offset = bases.first().copied().unwrap_or(0);
     report.end_offset = report.start_offset;
+    let mut transactions = Transactions::default();
     for (at, base) in bases.iter().enumerate() {
         let is_last = at + 1 == bases.len();
-        segment(&mut report, *base, is_last, options, progress).await;
+        segment(&mut report, &mut transactions, *base, is_last, options, progress).await;
+        // Before an orderly stop the index of what was written last is in memory.
+        if options.stopped_clean {
+            transaction_index(&mut report, &transactions, *base).await;
+        }
     }
     for path in &entries {
         let kind = FileKind::of(path);
@@ -96,8 +102,19 @@ pub async fn top(directory: &Directory) -> Vec<Finding> {
     report.findings
 }
 
+/// Compares the index of a segment's aborted transactions with its markers. Whether the file reads `small_files` tells.
+async fn transaction_index(report: &mut PartitionReport, transactions: &Transactions, base: i64) {
+    let path = files::transaction_index_path(&report.folder, base);
+    let content = fs::read(&path).await.unwrap_or_default();
+    let Ok(index) = txn_index::decode(&content) else { return };
+    if let Some(found) = transactions.mismatch(base, &index) {
+        report.wrong(&path, None, found, REBUILD);
+    }
+}
+
 async fn segment(
     report: &mut PartitionReport,
+    transactions: &mut Transactions,
     base: i64,
     is_last: bool,
     options: VerifyOptions,
@@ -127,6 +144,10 @@ async fn segment(
                 report.batches += 1;
                 report.records += u64::try_from(batch.header.records_count).unwrap_or(0);
                 indexes.batch(report, &batch);
+                if let Err(error) = transactions.batch(&walk, &batch).await {
+                    report.wrong(&path, Some(batch.position), error.to_string(), "Is the disk in order?");
+                    transactions.skip();
+                }
                 if options.deep {
                     deep(report, &path, &walk, &batch).await;
                 }
@@ -137,6 +158,7 @@ async fn segment(
             }
             Ok(Some(Step::Damage(damage))) => {
                 indexes.skip();
+                transactions.skip();
                 let to = damage
                     .next_offset
                     .map_or_else(|| "the end of the file".to_owned(), |next| format!("offset {next}"));

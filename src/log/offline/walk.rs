@@ -139,7 +139,7 @@ impl Walk {
         let (ready, mut position) = (&mut self.ready, self.scanner.position());
         self.bad = self
             .scanner
-            .feed(&buffer[skip..have], &mut |header, _| {
+            .feed(&buffer[skip..have], &mut |header| {
                 ready.push_back(StoredBatch { position, header: *header });
                 position += header.size() as u64;
             })

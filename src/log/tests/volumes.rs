@@ -145,42 +145,41 @@ fn a_disk_that_fails_takes_its_own_logs_along_and_gives_them_back_when_it_return
 /// with disk errors lost acknowledged records so).
 #[test]
 fn journals_are_not_void_while_a_log_that_needs_them_cannot_be_reached() {
-    for unreadable in ["disk1/orders-0", "kept.journal"] {
-        let (mut sim, node) = sim();
-        let crashed = Rc::new(RefCell::new(false));
-        let filled = crashed.clone();
-        let main: LocalMain = Box::new(move || {
-            Box::pin(async move {
-                let (logs, _open) = start().await;
-                let log = logs.open(id(0), LogOptions::default(), true, &mut ()).await.expect("opens");
-                logs.begin().await.expect("begins");
-                // While the journal's first file is made, batches go to the segment.
-                fill(&logs, &log, 10).await;
-                sleep(Duration::from_secs(1)).await;
-                fill(&logs, &log, 20).await;
-                filled.replace(true);
-                sleep(LIMIT).await;
-            })
-        });
-        sim.start_local(node, vec![main]);
-        assert!(sim.run_until(LIMIT, |_| *crashed.borrow()), "{:?}", sim.panics());
-        // The second ten are in the journal only.
-        sim.crash(node);
-
-        sim.add_io_fault(node, IoFault { kind: IoKind::List, path_contains: unreadable.to_owned(), probability: 1.0 });
-        run(&mut sim, node, async move {
+    let unreadable = "disk1/orders-0";
+    let (mut sim, node) = sim();
+    let crashed = Rc::new(RefCell::new(false));
+    let filled = crashed.clone();
+    let main: LocalMain = Box::new(move || {
+        Box::pin(async move {
             let (logs, _open) = start().await;
-            logs.open(id(0), LogOptions::default(), false, &mut ()).await.map(drop).expect_err("unreadable");
-            logs.begin().await.expect("the other disk is enough");
-            assert!(logs.data_dirs()[0].failure.is_some(), "{unreadable}: its journal would be void");
-        });
+            let log = logs.open(id(0), LogOptions::default(), true, &mut ()).await.expect("opens");
+            logs.begin().await.expect("begins");
+            // While the journal's first file is made, batches go to the segment.
+            fill(&logs, &log, 10).await;
+            sleep(Duration::from_secs(1)).await;
+            fill(&logs, &log, 20).await;
+            filled.replace(true);
+            sleep(LIMIT).await;
+        })
+    });
+    sim.start_local(node, vec![main]);
+    assert!(sim.run_until(LIMIT, |_| *crashed.borrow()), "{:?}", sim.panics());
+    // The second ten are in the journal only.
+    sim.crash(node);
 
-        sim.clear_io_faults(node);
-        run(&mut sim, node, async {
-            let (logs, _open) = start().await;
-            check(&logs.open(id(0), LogOptions::default(), false, &mut ()).await.expect("is back"), 20).await;
-        });
-    }
+    sim.add_io_fault(node, IoFault { kind: IoKind::List, path_contains: unreadable.to_owned(), probability: 1.0 });
+    run(&mut sim, node, async move {
+        let (logs, _open) = start().await;
+        logs.open(id(0), LogOptions::default(), false, &mut ()).await.map(drop).expect_err("unreadable");
+        logs.begin().await.expect("the other disk is enough");
+        assert!(logs.data_dirs()[0].failure.is_some(), "{unreadable}: its journal would be void");
+    });
+
+    sim.clear_io_faults(node);
+    run(&mut sim, node, async {
+        let (logs, _open) = start().await;
+        check(&logs.open(id(0), LogOptions::default(), false, &mut ()).await.expect("is back"), 20).await;
+    });
 }
 
 /// The journal that has a log's newest batches may be another shard's, which does not know that the log's directory has to stay as it is.

@@ -1,7 +1,6 @@
 //! What the metadata says becomes true here: partitions open, change their leader or settings, and go.
 
 use super::{HomeShard, Inner, PartitionSpec};
-use crate::aborted_index::AbortedIndex;
 use crate::delayed_produce::{Done, WaitQueue};
 use crate::high_watermark::HighWatermark;
 use crate::leader_epochs::{CHECKPOINT_FILE, LeaderEpochs};
@@ -12,9 +11,11 @@ use crate::producer_state::PartitionNumber;
 use crate::snapshot::{self, Snapshot};
 use crate::verification::Verifications;
 use bytes::Bytes;
-use ringlane_log::{Log, LogId, LogKey, OpenError, Visitor};
+use ringlane_log::{EndMarker, Log, LogId, LogKey, OpenError, Visitor};
 use ringlane_protocol::ErrorCode;
-use ringlane_protocol::records::{BatchHeader, ControlType, EndMarker};
+use ringlane_protocol::records::BatchHeader;
+use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
+use ringlane_protocol::storage::txn_index::AbortedTransaction;
 use ringlane_runtime::wall_clock_ms;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,7 +64,6 @@ impl Inner {
             now_ms: wall_clock_ms(),
             epochs: LeaderEpochs::default(),
             transactions: OpenTransactions::default(),
-            aborted: AbortedIndex::default(),
         };
         let log = match self.logs.open(id, spec.log, spec.is_new, &mut rebuilt).await {
             Ok(log) => log,
@@ -72,13 +72,12 @@ impl Inner {
                 return Err(ApplyError::Open { topic: spec.topic, partition: spec.at.partition, source });
             }
         };
-        let Rebuilt { epochs, mut transactions, mut aborted, .. } = rebuilt;
+        let Rebuilt { epochs, mut transactions, .. } = rebuilt;
         transactions.replicated(log.stable_offset());
-        aborted.forget_below(log.start_offset());
         let checkpoint = read_checkpoint(&log).await;
         let mut epochs = LeaderEpochs::merged(checkpoint, epochs, log.end_offset());
         epochs.truncate_from_start(log.start_offset());
-        Ok(partition(spec, number, log, epochs, transactions, aborted))
+        Ok(partition(spec, number, log, epochs, transactions))
     }
 
     /// What a checkpoint of the log stores of its partition. `None`: the log is not in use yet.
@@ -86,7 +85,14 @@ impl Inner {
         let state = self.state.borrow();
         let partition = state.by_log.get(&log).and_then(|at| state.partitions.get(at))?;
         let producers = state.producers.kept_of(partition.number);
-        Some(snapshot::encode(&partition.epochs, &partition.transactions, &partition.aborted, producers.iter()))
+        Some(snapshot::encode(&partition.epochs, &partition.transactions, producers.iter()))
+    }
+
+    /// What Kafka's snapshot as of the log's end says. `None`: the log is not in use yet.
+    pub(super) fn producers_of(&self, log: LogKey) -> Option<Vec<ProducerEntry>> {
+        let state = self.state.borrow();
+        let partition = state.by_log.get(&log).and_then(|at| state.partitions.get(at))?;
+        Some(partition.producer_entries(&state.producers))
     }
 
     fn is_offline(&self, at: TopicPartition, offline: bool) {
@@ -177,13 +183,12 @@ struct Rebuilt<'a> {
     now_ms: i64,
     epochs: LeaderEpochs,
     transactions: OpenTransactions,
-    aborted: AbortedIndex,
 }
 
 impl Visitor for Rebuilt<'_> {
     fn state(&mut self, state: &[u8]) -> bool {
-        let Some(Snapshot { epochs, transactions, aborted, producers }) = snapshot::decode(state) else { return false };
-        (self.epochs, self.transactions, self.aborted) = (epochs, transactions, aborted);
+        let Some(Snapshot { epochs, transactions, producers }) = snapshot::decode(state) else { return false };
+        (self.epochs, self.transactions) = (epochs, transactions);
         let table = &mut self.shard.state.borrow_mut().producers;
         producers.into_iter().for_each(|producer| table.restore(self.number, producer));
         true
@@ -191,25 +196,27 @@ impl Visitor for Rebuilt<'_> {
 
     fn batch(&mut self, batch: &BatchHeader) {
         self.epochs.assign(batch.leader_epoch, batch.base_offset);
-        match batch.is_control() {
-            // Its marker was shown before, if the cleaner has left one.
-            true => drop(self.transactions.end(batch.producer_id, batch.base_offset)),
-            false => self.transactions.note(batch),
-        }
+        self.transactions.note(batch);
         if batch.has_producer() {
             let table = &mut self.shard.state.borrow_mut().producers;
             table.note(self.number, batch, batch.max_timestamp.min(self.now_ms));
         }
     }
 
-    fn marker(&mut self, batch: &BatchHeader, marker: EndMarker) {
-        let ended = self.transactions.end(batch.producer_id, batch.base_offset);
-        if let Some(ended) = ended.filter(|_| marker.kind == ControlType::Abort) {
-            self.aborted.push(ended);
-        }
+    fn marker(&mut self, batch: &BatchHeader, marker: EndMarker) -> Option<AbortedTransaction> {
         let table = &mut self.shard.state.borrow_mut().producers;
-        let active_ms = batch.max_timestamp.min(self.now_ms);
-        table.note_marker(self.number, batch, marker.coordinator_epoch, active_ms);
+        table.note_coordinator(self.number, batch.producer_id, marker.coordinator_epoch);
+        self.transactions.end(batch, marker.kind)
+    }
+
+    fn keeps_transactions(&self) -> bool {
+        true
+    }
+
+    fn producers(&mut self, producers: &[ProducerEntry]) {
+        let table = &mut self.shard.state.borrow_mut().producers;
+        producers.iter().for_each(|entry| table.import(self.number, entry, self.now_ms));
+        self.transactions.import(producers);
     }
 }
 
@@ -219,7 +226,6 @@ fn partition(
     log: Log,
     epochs: LeaderEpochs,
     transactions: OpenTransactions,
-    aborted: AbortedIndex,
 ) -> Partition {
     Partition {
         high: HighWatermark::new(log.stable_offset()),
@@ -228,7 +234,6 @@ fn partition(
         log,
         epochs,
         transactions,
-        aborted,
         verifications: Verifications::default(),
         for_stable: WaitQueue::default(),
         for_high: WaitQueue::default(),

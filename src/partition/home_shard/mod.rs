@@ -148,6 +148,8 @@ impl HomeShard {
         });
         let shard = Rc::downgrade(&inner);
         inner.logs.keep_states(Rc::new(move |log| shard.upgrade().and_then(|shard| shard.state_of(log))));
+        let shard = Rc::downgrade(&inner);
+        inner.logs.keep_producers(Rc::new(move |log| shard.upgrade().and_then(|shard| shard.producers_of(log))));
         HomeShard { inner }
     }
 

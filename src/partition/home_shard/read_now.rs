@@ -1,8 +1,8 @@
 //! The reads of one fetch: checks, whole batches from the tail or the disk, within the fetch's limits.
 //!
-//! Partitions are looked at in the order of the request. What the tail has is taken at once; reads from disk run side by side, each with what
-//! the limits leave when all reads before it take all that they may. So together they never pass the limits, whatever comes back first; what
-//! an earlier one did not take goes to those that have not begun.
+//! Partitions are looked at in the order of the request. What the tail has is taken at once; reads from disk run side by side as long as the
+//! limits have room for all that they may take, so that each gets what it would get after the one before it. Where the room ends, one waits
+//! for another, and what that did not take goes to the next.
 
 use super::Inner;
 use crate::message::{AbortedTransaction, Isolation, ReadEntry, ReadReply, ReadRequest, ReadResult};
@@ -10,7 +10,7 @@ use crate::partition::Visible;
 use bytes::Bytes;
 use ringlane_log::{DiskRead, Log, ReadData, ReadError, ReadPlan};
 use ringlane_protocol::ErrorCode;
-use ringlane_protocol::records::batches;
+use ringlane_protocol::records::{BatchHeader, HEADER_BYTES};
 use ringlane_runtime::{Task, give_way, spawn};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -78,10 +78,10 @@ impl Reads {
         }
     }
 
-    /// What the next read may take; `None` while that depends on those that have begun.
-    fn next_limit(&self) -> Option<Left> {
+    /// What the next read, which wants up to `bytes_max`, may take; `None` while it might get more once those before it are done.
+    fn next_limit(&self, bytes_max: usize) -> Option<Left> {
         let bytes = self.left.bytes.saturating_sub(self.promised_bytes);
-        let is_known = self.begun.is_empty() || (bytes > 0 && self.tasks_count < SIDE_BY_SIDE_MAX);
+        let is_known = self.begun.is_empty() || (bytes >= bytes_max && self.tasks_count < SIDE_BY_SIDE_MAX);
         is_known.then_some(Left { bytes, at_least_one: self.left.at_least_one && self.begun.is_empty() })
     }
 
@@ -129,8 +129,9 @@ impl Inner {
         let readable_bytes = self.state.borrow().readable_sum(&request, self.broker_id);
         let mut reads = Reads::new(&request);
         for (place, entry) in request.entries.iter().enumerate() {
+            let bytes_max = entry.max_bytes.max(0) as usize;
             let limit = loop {
-                match reads.next_limit() {
+                match reads.next_limit(bytes_max) {
                     Some(limit) => break limit,
                     None => reads.settle_first().await,
                 }
@@ -143,6 +144,9 @@ impl Inner {
             reads.settle_first().await;
         }
         self.find_at_least_one(&mut reads, &request).await;
+        if request.isolation == Isolation::ReadCommitted {
+            self.tell_aborted(&request, &mut reads.results).await;
+        }
         let bytes: usize = reads.results.iter().map(|result| result.bytes).sum();
         self.metrics.fetch_bytes.add(bytes as u64);
         ReadReply { results: reads.results, readable_bytes }
@@ -160,7 +164,7 @@ impl Inner {
                 let task = spawn("cold read", async move {
                     match disk.run().await {
                         Err(ReadError::Moved) => inner.read_entry(&entry, isolation, limit).await,
-                        data => inner.result(&entry, data, &visible, isolation),
+                        data => result(data, &visible),
                     }
                 });
                 let bytes_max = limit.bytes.min(entry.max_bytes.max(0) as usize);
@@ -191,7 +195,7 @@ impl Inner {
             match disk.run().await {
                 // Cut at one of its ends: the offset may be out of range now, and a log that is gone is no longer found.
                 Err(ReadError::Moved) => give_way().await,
-                data => return self.result(entry, data, &visible, isolation),
+                data => return result(data, &visible),
             }
         }
     }
@@ -201,7 +205,7 @@ impl Inner {
             Ok(checked) => checked,
             Err(answer) => return Plan::Answer(answer),
         };
-        let found = |data| self.result(entry, Ok(data), &visible, isolation);
+        let found = |data| result(Ok(data), &visible);
         let max_bytes = limit.bytes.min(entry.max_bytes.max(0) as usize);
         if entry.fetch_offset >= visible.below {
             return Plan::Answer(found(ReadData::default()));
@@ -228,34 +232,56 @@ impl Inner {
         Ok((partition.log.clone(), visible))
     }
 
-    fn result(
-        &self,
-        entry: &ReadEntry,
-        data: Result<ReadData, ReadError>,
-        visible: &Visible,
-        isolation: Isolation,
-    ) -> ReadResult {
-        match data {
-            Ok(ReadData { slices, bytes }) => {
-                let aborted_transactions = self.aborted_in(entry, isolation, &slices);
-                ReadResult { slices, bytes, aborted_transactions, ..visible.result() }
+    /// Tells readers of committed records which of what they get was aborted.
+    async fn tell_aborted(&self, request: &ReadRequest, results: &mut [ReadResult]) {
+        for (entry, result) in request.entries.iter().zip(results) {
+            if result.error != ErrorCode::None || result.diverging_epoch.is_some() {
+                continue;
             }
-            Err(error) => ReadResult::failed(code_of(&error)),
+            let log = match end_of(&result.slices) {
+                Some(below) => self.check(entry, request.isolation).ok().map(|(log, _)| (log, below)),
+                None => None,
+            };
+            let aborted = match log {
+                Some((log, below)) => log.aborted_transactions(entry.fetch_offset, below).await,
+                None => Ok(Vec::new()),
+            };
+            match aborted {
+                Ok(aborted) => result.aborted_transactions = Some(aborted.iter().map(told).collect()),
+                // Better no records than aborted ones that look committed.
+                Err(error) => *result = ReadResult::failed(code_of(&error)),
+            }
         }
     }
+}
 
-    /// The aborted transactions that what was read may have records of; absent for read_uncommitted.
-    fn aborted_in(&self, entry: &ReadEntry, isolation: Isolation, slices: &[Bytes]) -> Option<Vec<AbortedTransaction>> {
-        if isolation == Isolation::ReadUncommitted {
-            return None;
+fn told(aborted: &ringlane_protocol::storage::txn_index::AbortedTransaction) -> AbortedTransaction {
+    AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset }
+}
+
+/// The offset behind whole batches, which may each lie in several slices; `None` of nothing.
+fn end_of(slices: &[Bytes]) -> Option<i64> {
+    let mut end = None;
+    let (mut at, mut inside) = (0, 0);
+    while at < slices.len() {
+        if inside >= slices[at].len() {
+            (at, inside) = (at + 1, inside - slices[at].len());
+            continue;
         }
-        let state = self.state.borrow();
-        let concerned =
-            state.partitions.get(&entry.at).filter(|partition| partition.aborted.concerns(entry.fetch_offset));
-        let Some(partition) = concerned else { return Some(Vec::new()) };
-        let below = slices.last().and_then(|last| batches(last).filter_map(Result::ok).last());
-        let below = below.map_or(entry.fetch_offset, |last| last.header.next_offset());
-        Some(partition.aborted.overlapping(entry.fetch_offset, below))
+        let mut head = [0; HEADER_BYTES];
+        let bytes = slices[at..].iter().flat_map(|slice| slice.iter()).skip(inside);
+        head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let Ok(header) = BatchHeader::parse(&head) else { return end };
+        end = Some(header.next_offset());
+        inside += header.size();
+    }
+    end
+}
+
+fn result(data: Result<ReadData, ReadError>, visible: &Visible) -> ReadResult {
+    match data {
+        Ok(ReadData { slices, bytes }) => ReadResult { slices, bytes, ..visible.result() },
+        Err(error) => ReadResult::failed(code_of(&error)),
     }
 }
 
@@ -292,21 +318,22 @@ mod tests {
         Begun { place, bytes_max, is_held_back: place > 0, reading: Reading::Done(found(bytes)) }
     }
 
-    /// Reads side by side that each take all that is left would together pass the limit; each with its share only would leave room that
-    /// nobody uses.
+    /// Reads side by side that each take all that is left would together pass the limit; one that begins with too little because those
+    /// before it might take all would get nothing, fetch after fetch.
     #[test]
-    fn a_read_gets_what_those_before_it_leave_at_least() {
+    fn a_read_waits_only_where_those_before_it_may_take_its_room() {
         let mut reads = reads(100);
-        let limit = |reads: &Reads| reads.next_limit().map(|left| (left.bytes, left.at_least_one));
-        assert_eq!(limit(&reads), Some((100, true)));
+        let limit = |reads: &Reads, max| reads.next_limit(max).map(|left| (left.bytes, left.at_least_one));
+        assert_eq!(limit(&reads, 1000), Some((100, true)));
         reads.push(done(0, 60, 30));
-        assert_eq!(limit(&reads), Some((40, false)), "not known yet what the first one finds");
+        assert_eq!(limit(&reads, 40), Some((40, false)));
+        assert_eq!(limit(&reads, 41), None, "70, if the first one finds no more");
         reads.push(done(1, 40, 10));
-        assert_eq!(limit(&reads), None, "nothing is left if both take what they may");
+        assert_eq!(limit(&reads, 1), None);
         ready(reads.settle_first());
-        assert_eq!(limit(&reads), Some((30, false)));
+        assert_eq!(limit(&reads, 30), Some((30, false)));
         ready(reads.settle_first());
-        assert_eq!(limit(&reads), Some((60, false)));
+        assert_eq!(limit(&reads, 1000), Some((60, false)), "nothing to wait for");
         assert_eq!(reads.results.iter().map(|result| result.bytes).collect::<Vec<_>>(), [30, 10, 0, 0]);
     }
 

@@ -57,8 +57,8 @@ impl HomeShard {
                 return Err(ErrorCode::NotLeaderOrFollower);
             }
             let with_transaction = |producer: ActiveProducer| {
-                let open = partition.transactions.of(producer.producer_id);
-                ActiveProducer { transaction_start_offset: open.map_or(-1, |open| open.first_offset), ..producer }
+                let first_offset = partition.transactions.first_offset_of(producer.producer_id);
+                ActiveProducer { transaction_start_offset: first_offset.unwrap_or(-1), ..producer }
             };
             Ok(state.producers.active(partition.number).map(with_transaction).collect())
         };

@@ -88,7 +88,7 @@ async fn fill(shard: &HomeShard, partition: i32) {
     for _ in 0..BATCHES {
         let build = |value_bytes: usize| {
             let mut builder = BatchBuilder::new(Compression::None);
-            builder.push(1_000, None, Some(&vec![partition as u8; value_bytes]), &[]);
+            builder.push(wall_clock_ms(), None, Some(&vec![partition as u8; value_bytes]), &[]);
             builder.finish().unwrap()
         };
         let overhead = build(9_000).len() - 9_000;
@@ -211,6 +211,9 @@ fn random_fetches_keep_their_limits() {
                     assert_eq!(batch.header.base_offset, next, "{what}");
                     batch.check_crc().expect("the bytes that were stored");
                     next = batch.header.next_offset();
+                }
+                for slice in result.clone().joined().slices {
+                    assert!(batches(&slice).all(|batch| batch.is_ok()), "whole batches in each slice");
                 }
                 let is_empty = *partition == PARTITIONS - 1;
                 let fits = result.bytes <= left.min(*partition_max);

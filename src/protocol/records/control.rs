@@ -1,6 +1,6 @@
 //! Control batches: the markers that end transactions. One record each, never shown to applications.
 
-use super::{BatchBuilder, BatchHeader, Compression, ProducerStamp, Record, Records};
+use super::{BatchBuilder, Compression, ProducerStamp, Record};
 
 /// What a control record says. Key: `version i16 = 0, type i16`; value: `version i16 = 0, coordinator epoch i32`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,25 +21,6 @@ impl ControlType {
             1 => Some(ControlType::Commit),
             _ => None,
         }
-    }
-}
-
-/// What ends a producer's transaction in one partition.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EndMarker {
-    pub kind: ControlType,
-    pub coordinator_epoch: i32,
-}
-
-impl EndMarker {
-    /// The largest body that a marker is looked for in: its one record has a few dozen bytes.
-    pub const BODY_BYTES_MAX: usize = 1024;
-
-    /// The marker that a control batch is. `None` for one that was emptied by the cleaner, and for those of other kinds.
-    pub fn of(header: &BatchHeader, body: &[u8]) -> Option<EndMarker> {
-        let record = Records::new(header, body).next()?.ok()?;
-        let kind = ControlType::of(&record)?;
-        Some(EndMarker { kind, coordinator_epoch: marker_coordinator_epoch(&record)? })
     }
 }
 
@@ -78,8 +59,6 @@ mod tests {
             let record = Records::new(&header, batch.body()).next().unwrap().unwrap();
             assert_eq!(ControlType::of(&record), Some(kind));
             assert_eq!(marker_coordinator_epoch(&record), Some(17));
-            assert_eq!(EndMarker::of(&header, batch.body()), Some(EndMarker { kind, coordinator_epoch: 17 }));
-            assert_eq!(EndMarker::of(&header, &[]), None, "emptied by the cleaner");
             assert_eq!(record.key, Some(&[0, 0, 0, kind as u8][..]));
         }
     }

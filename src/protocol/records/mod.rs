@@ -22,7 +22,7 @@ mod retain;
 mod varint;
 
 pub use builder::{BatchBuilder, ProducerStamp, recompress};
-pub use control::{ControlType, EndMarker, marker_batch, marker_coordinator_epoch};
+pub use control::{ControlType, marker_batch, marker_coordinator_epoch};
 pub use error::{BatchError, RecordError};
 pub use header::{
     Attributes, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,

@@ -318,6 +318,22 @@ fn offsets_are_set_and_deleted_from_outside() {
     });
 }
 
+/// Old tools commit under the group id "", which no member can have: Kafka lets them, shows the group and deletes it.
+#[test]
+fn the_empty_group_id_has_offsets_and_no_members() {
+    with_broker(1, AT_ONCE, || async {
+        let mut client = Wire::connect().await;
+        let topic = ("t", client.create_topic("t", 1).await);
+        client.find_coordinator(6, "").await;
+        assert_eq!(client.commit(8, "", None, topic, &[(0, 3)]).await, [ErrorCode::None]);
+        assert_eq!(client.fetch(8, "", topic, &[0]).await, [(ErrorCode::None, 3)]);
+        assert_eq!(client.join_once(9, "", "").await.0, ErrorCode::InvalidGroupId);
+        assert_eq!(client.describe(6, "").await, (ErrorCode::None, "Empty".into(), 0));
+        assert_eq!(client.delete_group(2, "").await, ErrorCode::None);
+        assert_eq!(client.describe(6, "").await, (ErrorCode::GroupIdNotFound, "Dead".into(), 0));
+    });
+}
+
 /// Members that wait for a rebalance hold nothing that others need: more of them than a lane has credits, and the broker goes on serving.
 #[test]
 fn members_that_wait_are_in_nobodys_way() {

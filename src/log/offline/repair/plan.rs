@@ -4,9 +4,12 @@ use super::{Action, Lost, Remedy, RepairPlan};
 use crate::files;
 use crate::index::{IndexedBatch, SegmentIndex};
 use crate::offline::kind::{FileKind, SAVED_SUFFIX, offset_in_name};
+use crate::offline::transactions::Transactions;
 use crate::offline::walk::{Damage, Step, StoredBatch, Walk};
 use crate::offline::{OfflineError, adjust, failed, journals};
+use ringlane_protocol::storage::txn_index;
 use ringlane_runtime::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// `index.interval.bytes` of indexes that are made anew: Kafka's default.
@@ -31,9 +34,10 @@ struct Surveyed {
 pub async fn plan(folder: &Path, remedy: Remedy) -> Result<RepairPlan, OfflineError> {
     let entries = fs::read_dir(folder).await.map_err(failed(folder, "listing the folder"))?;
     let mut segments: Vec<Surveyed> = Vec::new();
+    let mut transactions = Transactions::default();
     for path in entries.iter().filter(|path| files::segment_base(path).is_some()) {
         let expected = segments.last().map(|segment| segment.end_offset);
-        segments.push(survey(path, expected, remedy == Remedy::DropDamaged).await?);
+        segments.push(survey(path, expected, remedy == Remedy::DropDamaged, &mut transactions).await?);
     }
     let end = segments.last().map_or(0, |segment| segment.end_offset);
     let mut plan =
@@ -41,16 +45,24 @@ pub async fn plan(folder: &Path, remedy: Remedy) -> Result<RepairPlan, OfflineEr
     match remedy {
         Remedy::TruncateAtDamage => truncate(&mut plan, &segments, &entries).await?,
         Remedy::DropDamaged => drop_damaged(&mut plan, &segments, &entries).await?,
-        Remedy::Indexes => indexes(&mut plan, &segments, &entries).await?,
+        Remedy::Indexes => {
+            indexes(&mut plan, &segments, &entries).await?;
+            transaction_indexes(&mut plan, &segments, &transactions).await?;
+        }
     }
     if remedy != Remedy::Indexes && !plan.actions.is_empty() {
-        let first = journals::let_go(folder, saved).await?;
+        let first = journals::let_go(folder, |path| saved(path, &entries)).await?;
         plan.actions.splice(..0, first);
     }
     Ok(plan)
 }
 
-async fn survey(path: &Path, expected: Option<i64>, damage_goes: bool) -> Result<Surveyed, OfflineError> {
+async fn survey(
+    path: &Path,
+    expected: Option<i64>,
+    damage_goes: bool,
+    transactions: &mut Transactions,
+) -> Result<Surveyed, OfflineError> {
     let mut walk = Walk::open(path, expected).await?;
     let base_offset = walk.base_offset();
     let (mut damages, mut index) = (Vec::new(), SegmentIndex::default());
@@ -67,12 +79,14 @@ async fn survey(path: &Path, expected: Option<i64>, damage_goes: bool) -> Result
                     behind.good_bytes += batch.header.size() as u64;
                 }
                 push(&mut index, &batch, base_offset, gone);
+                transactions.batch(&walk, &batch).await?;
             }
             Step::Damage(damage) => {
                 if damage_goes {
                     gone += damage.end - damage.position;
                 }
                 damages.push(damage);
+                transactions.skip();
             }
             Step::Unwritten { .. } => {}
         }
@@ -99,10 +113,10 @@ async fn truncate(plan: &mut RepairPlan, segments: &[Surveyed], entries: &[PathB
     let damaged = &segments[at];
     let first = &damaged.damages[0];
     for path in entries.iter().filter(|path| FileKind::of(path) == FileKind::NextSegment) {
-        plan.actions.push(Action::SetAside { from: path.clone(), to: saved(path) });
+        plan.actions.push(Action::SetAside { from: path.clone(), to: saved(path, entries) });
     }
     for later in segments[at + 1..].iter().rev() {
-        plan.actions.push(Action::SetAside { from: later.path.clone(), to: saved(&later.path) });
+        plan.actions.push(Action::SetAside { from: later.path.clone(), to: saved(&later.path, entries) });
         plan.actions.extend(indexes_of(entries, later.base_offset, true));
         plan.lost.good_batches += later.batches;
         plan.lost.good_records += later.records;
@@ -129,7 +143,7 @@ async fn truncate(plan: &mut RepairPlan, segments: &[Surveyed], entries: &[PathB
     plan.actions.push(Action::Save {
         from: damaged.path.clone(),
         range,
-        to: saved_part(&damaged.path, first.position),
+        to: saved_part(&damaged.path, first.position, entries),
     });
     plan.actions.push(Action::Cut { segment: damaged.path.clone(), bytes: first.position });
     Ok(())
@@ -142,7 +156,7 @@ async fn drop_damaged(plan: &mut RepairPlan, segments: &[Surveyed], entries: &[P
         plan.actions.extend(indexes_of(entries, segment.base_offset, false));
         for damage in &segment.damages {
             let range = (damage.position, damage.end);
-            let to = saved_part(&segment.path, damage.position);
+            let to = saved_part(&segment.path, damage.position, entries);
             plan.actions.push(Action::Save { from: segment.path.clone(), range, to });
         }
         plan.actions.push(Action::Keep { segment: segment.path.clone(), ranges: good_ranges(segment) });
@@ -166,6 +180,30 @@ async fn indexes(plan: &mut RepairPlan, segments: &[Surveyed], entries: &[PathBu
             if wanted && fs::read(path).await.ok().as_ref() != Some(content) {
                 plan.actions.push(action);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Of a log without damage: where batches are missing, nobody can tell what they would say.
+async fn transaction_indexes(
+    plan: &mut RepairPlan,
+    segments: &[Surveyed],
+    transactions: &Transactions,
+) -> Result<(), OfflineError> {
+    for segment in segments {
+        let path = files::transaction_index_path(&plan.folder, segment.base_offset);
+        let content = match fs::read(&path).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(read.map_err(failed(&path, "reading"))?),
+        };
+        let Some(aborted) = transactions.aborted_in(segment.base_offset) else { continue };
+        let is_right = txn_index::decode(content.as_deref().unwrap_or_default())
+            .is_ok_and(|index| transactions.mismatch(segment.base_offset, &index).is_none());
+        match aborted {
+            _ if is_right => {}
+            [] => plan.actions.push(Action::Remove { path }),
+            aborted => plan.actions.push(Action::Write { path, content: txn_index::encode(aborted) }),
         }
     }
     Ok(())
@@ -210,10 +248,33 @@ fn damage_bytes(segment: &Surveyed) -> u64 {
     segment.damages.iter().map(|damage| damage.end - damage.position).sum()
 }
 
-fn saved(path: &Path) -> PathBuf {
-    path.with_added_extension(&SAVED_SUFFIX[1..])
+/// A name for what is taken out, and one that no earlier repair has used: what that has kept may be the only copy.
+fn saved(path: &Path, entries: &[PathBuf]) -> PathBuf {
+    let suffix = &SAVED_SUFFIX[1..];
+    let first = path.with_added_extension(suffix);
+    let later = (2..).map(|n| path.with_added_extension(format!("again-{n}")).with_added_extension(suffix));
+    let mut names = std::iter::once(first).chain(later);
+    names.find(|name| !entries.contains(name)).expect("there is always another number")
 }
 
-fn saved_part(path: &Path, position: u64) -> PathBuf {
-    saved(&path.with_added_extension(position.to_string()))
+fn saved_part(path: &Path, position: u64, entries: &[PathBuf]) -> PathBuf {
+    saved(&path.with_added_extension(position.to_string()), entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Damage at one place, repaired, and again at the same place: the first `.cut` file is the only copy of what was there.
+    #[test]
+    fn a_second_repair_keeps_what_the_first_one_kept() {
+        let segment = Path::new("orders-0/00000000000000000000.log");
+        let mut entries = vec![segment.to_owned()];
+        for expected in ["log.1000.cut", "log.1000.again-2.cut", "log.1000.again-3.cut"] {
+            let name = saved_part(segment, 1_000, &entries);
+            assert!(name.to_string_lossy().ends_with(expected), "{}", name.display());
+            assert_eq!(FileKind::of(&name), FileKind::Saved);
+            entries.push(name);
+        }
+    }
 }

@@ -2,13 +2,14 @@
 //! see, and what is left of it after a crash.
 
 use crate::kit::{AT, Home, Machine, appended, batch_of, on_one_shard, stamped, transactional_at};
+use ringlane_log::EndMarker;
 use ringlane_partition::{
     AbortedTransaction, Acks, ActiveProducer, AppendReply, AppendRequest, AppendResult, Gate, Isolation, MarkerEntry,
     MarkersRequest, OffsetSpec, OffsetsEntry, OffsetsRequest, ReadRequest, ReadResult, VerificationGuard, VerifyEntry,
     VerifyRequest,
 };
 use ringlane_protocol::ErrorCode;
-use ringlane_protocol::records::{ControlType, EndMarker};
+use ringlane_protocol::records::ControlType;
 use ringlane_runtime::{oneshot, sleep, spawn};
 use std::time::Duration;
 
