@@ -254,7 +254,11 @@ impl Bench {
     fn append(&self, partition: i32, bytes: &[u8], acked: impl FnOnce() + 'static) {
         let batch = prepare_batch(Buffer::copy_from(bytes), 13, &TopicConfig::default(), wall_clock_ms());
         let at = TopicPartition { topic_id: TOPIC, partition };
-        let request = AppendRequest { acks: Acks::All, timeout_ms: 30_000, entries: vec![AppendEntry { at, batch }] };
+        let request = AppendRequest {
+            acks: Acks::All,
+            timeout_ms: 30_000,
+            entries: vec![AppendEntry { at, guard: None, batch }],
+        };
         self.home.append(request, move |reply| {
             assert_eq!(reply.results[0].failure, None);
             acked();

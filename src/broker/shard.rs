@@ -201,8 +201,14 @@ impl Shard {
             let options = settings::cleaner(&cleaned.config, shard_count());
             cleaner::run(cleaned.logs.clone(), options, Rc::new(CompactedTopics(cleaned.clone())))
         };
+        let coordinating = self.clone();
+        let run_outbox = move || {
+            let shard = coordinating.clone();
+            async move { shard.run_outbox().await }
+        };
         vec![
             keep_running("cleaner", clean),
+            keep_running("transactions", run_outbox),
             keep_running("home shard", run_home),
             keep_running("connection sweep", sweep),
             keep_running("mesh", move || serve(served.clone())),

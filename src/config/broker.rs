@@ -19,6 +19,10 @@ table! {
     /// Settings of the broker, whole: what was given, then the defaults.
     BrokerConfig, BROKER_ROWS;
 
+    add_partitions_to_txn_retry_backoff_max_ms: u64 = "add.partitions.to.txn.retry.backoff.max.ms", Int, Some("100"), Range(0, INT_MAX), High, Restart, &[],
+        "How long a produce request waits for the end of its producer's last transaction before the client is told to try again.";
+    add_partitions_to_txn_retry_backoff_ms: u64 = "add.partitions.to.txn.retry.backoff.ms", Int, Some("20"), Range(1, INT_MAX), High, Restart, &[],
+        "How often it looks whether that transaction has ended.";
     advertised_listeners: Vec<Endpoint> = "advertised.listeners", List, Some(""), Any, High, Restart, &[],
         "Addresses that clients are told to connect to: NAME://HOST:PORT,... Unset: the address at which each client has reached the broker.";
     auto_create_topics_enable: bool = "auto.create.topics.enable", Boolean, Some("true"), Any, High, Restart, &[],
@@ -115,6 +119,18 @@ table! {
         "How long an idle shard polls before it sleeps. 0 costs no CPU when idle; more trades CPU for latency on tuned hosts.";
     socket_request_max_bytes: usize = "socket.request.max.bytes", Int, Some("104857600"), Range(1, INT_MAX), High, Restart, &[],
         "Largest request; a connection that announces more is closed.";
+    transaction_max_timeout_ms: i32 = "transaction.max.timeout.ms", Int, Some("900000"), Range(1, INT_MAX), High, Restart, &[],
+        "Longest timeout that a transactional producer may ask for: an open transaction holds the readers of committed records.";
+    transaction_state_log_min_isr: i32 = "transaction.state.log.min.isr", Int, Some("2"), Range(1, INT_MAX), High, Restart, &[],
+        "min.insync.replicas of the topic of transactions; never more than it has replicas. Only counts when the topic is created.";
+    transaction_state_log_num_partitions: i32 = "transaction.state.log.num.partitions", Int, Some("50"), Range(1, INT_MAX), High, Restart, &[],
+        "Partitions of the topic of transactions. Only counts when the topic is created, with the first transactional producer.";
+    transaction_state_log_replication_factor: i32 = "transaction.state.log.replication.factor", Int, Some("3"), Range(1, 32767), High, Restart, &[],
+        "Replicas of the topic of transactions; as many as there are brokers if that is less.";
+    transaction_state_log_segment_bytes: i32 = "transaction.state.log.segment.bytes", Int, Some("104857600"), Range(1, INT_MAX), High, Restart, &[],
+        "Size of a segment of the topic of transactions: small ones are compacted, and so loaded, sooner.";
+    transactional_id_expiration_ms: i32 = "transactional.id.expiration.ms", Int, Some("604800000"), Range(1, INT_MAX), High, Restart, &[],
+        "A transactional id that has been idle for this long is forgotten. A producer that comes back later begins as a new one.";
 }
 
 impl BrokerConfig {

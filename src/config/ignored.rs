@@ -94,7 +94,6 @@ const WHOLE: &[&str] = &[
     "socket.receive.buffer.bytes",
     "socket.send.buffer.bytes",
     "super.users",
-    "transactional.id.expiration.ms",
     "unclean.leader.election.interval.ms",
     "unstable.api.versions.enable",
     "unstable.feature.versions.enable",

@@ -11,5 +11,6 @@
 pub mod consumer_group;
 mod effects;
 pub mod group;
+pub mod transaction;
 
 pub use effects::{Effects, NewRecord, Reply, ReplyTo};

@@ -9,6 +9,7 @@ mod delayed_produce;
 mod high_watermark;
 mod home_shard;
 mod leader_epochs;
+mod marker;
 mod message;
 mod open_transactions;
 mod partition;
@@ -17,8 +18,10 @@ mod producer_state;
 mod snapshot;
 #[cfg(test)]
 mod test_kit;
+mod verification;
 
 pub use config::TopicConfig;
 pub use home_shard::{ApplyError, CleanablePartition, HomeShard, HomeShardOptions, LogRange, PartitionSpec};
 pub use message::*;
 pub use prepare::prepare_batch;
+pub use verification::VerificationGuard;

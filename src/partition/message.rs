@@ -3,8 +3,9 @@
 //! Every request covers all partitions that one client request has on one home shard; results stand in the order of the entries. All types
 //! are `Send`, own their bytes and hold no reference to either shard.
 
+use crate::verification::VerificationGuard;
 use bytes::Bytes;
-use ringlane_log::ReadData;
+use ringlane_log::{EndMarker, ReadData};
 use ringlane_protocol::records::BatchHeader;
 use ringlane_protocol::{ErrorCode, TopicId};
 use ringlane_runtime::Buffer;
@@ -56,6 +57,8 @@ pub struct AppendRequest {
 /// first in Kafka's order.
 pub struct AppendEntry {
     pub at: TopicPartition,
+    /// What [`crate::HomeShard::verify`] gave for a first batch of a transaction, if the coordinator has agreed since.
+    pub guard: Option<VerificationGuard>,
     pub batch: Result<PreparedBatch, AppendFailure>,
 }
 
@@ -63,6 +66,66 @@ pub struct AppendEntry {
 pub struct PreparedBatch {
     pub bytes: Buffer,
     pub header: BatchHeader,
+}
+
+/// Whether transactional batches may be appended, asked before they are sent (KIP-890).
+pub struct VerifyRequest {
+    pub entries: Vec<VerifyEntry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyEntry {
+    pub at: TopicPartition,
+    pub producer_id: i64,
+    pub epoch: i16,
+    pub base_sequence: i32,
+    /// The client speaks `transaction.version` 2.
+    pub bumps_epoch: bool,
+}
+
+pub struct VerifyReply {
+    pub results: Vec<Result<Gate, AppendFailure>>,
+}
+
+/// What stands between a transactional batch and the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gate {
+    /// The producer's transaction is open here.
+    Open,
+    /// The coordinator has to say first that the partition belongs to the transaction.
+    Verify(VerificationGuard),
+}
+
+/// Markers that transaction coordinators want written. Answered by an [`AppendReply`] when they are replicated.
+pub struct MarkersRequest {
+    pub timeout_ms: i32,
+    pub entries: Vec<MarkerEntry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct MarkerEntry {
+    pub at: TopicPartition,
+    pub producer_id: i64,
+    pub epoch: i16,
+    pub marker: EndMarker,
+    /// `transaction.version` of the transaction: from 2 on the marker's epoch is above that of the records.
+    pub transaction_version: i16,
+}
+
+pub struct ProducersReply {
+    pub results: Vec<Result<Vec<ActiveProducer>, ErrorCode>>,
+}
+
+/// A producer as DescribeProducers has it; -1 where nothing is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ActiveProducer {
+    pub producer_id: i64,
+    pub epoch: i16,
+    pub last_sequence: i32,
+    pub last_timestamp: i64,
+    pub coordinator_epoch: i32,
+    /// Of its open transaction.
+    pub transaction_start_offset: i64,
 }
 
 pub struct AppendReply {
@@ -82,7 +145,7 @@ pub struct AppendResult {
 }
 
 impl AppendResult {
-    pub(crate) fn failed(failure: impl Into<AppendFailure>) -> AppendResult {
+    pub fn failed(failure: impl Into<AppendFailure>) -> AppendResult {
         AppendResult {
             base_offset: -1,
             log_append_time_ms: -1,

@@ -5,12 +5,14 @@
 use ringlane_protocol::records::{BatchHeader, ControlType};
 use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
 use ringlane_protocol::storage::txn_index::AbortedTransaction;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct OpenTransactions {
     /// First offset by producer id.
     by_producer: BTreeMap<i64, i64>,
+    /// Ended here, but the marker is not below the high watermark yet: first offset and the marker's.
+    unreplicated: VecDeque<(i64, i64)>,
     were_seen: bool,
 }
 
@@ -34,8 +36,9 @@ impl OpenTransactions {
             producer_id: marker.producer_id,
             first_offset,
             last_offset: marker.last_offset(),
-            last_stable_offset: self.last_stable_offset(marker.next_offset()),
+            last_stable_offset: self.by_producer.values().copied().fold(marker.next_offset(), i64::min),
         };
+        self.unreplicated.push_back((first_offset, marker.base_offset));
         (kind == ControlType::Abort).then_some(aborted)
     }
 
@@ -69,9 +72,21 @@ impl OpenTransactions {
         self.by_producer.contains_key(&producer_id)
     }
 
-    /// Up to where readers of committed records may read.
+    /// First offset of the producer's open transaction.
+    pub fn first_offset_of(&self, producer_id: i64) -> Option<i64> {
+        self.by_producer.get(&producer_id).copied()
+    }
+
+    /// All below `high_watermark` is replicated.
+    pub fn replicated(&mut self, high_watermark: i64) {
+        while self.unreplicated.pop_front_if(|(_, marker_offset)| *marker_offset < high_watermark).is_some() {}
+    }
+
+    /// Up to where readers of committed records may read. What was ended by a marker that they cannot see yet is not decided for them.
     pub fn last_stable_offset(&self, high_watermark: i64) -> i64 {
-        self.by_producer.values().copied().fold(high_watermark, i64::min)
+        let ended = self.unreplicated.iter().filter(|(_, marker_offset)| *marker_offset >= high_watermark);
+        let undecided = ended.map(|(first_offset, _)| *first_offset).chain(self.by_producer.values().copied());
+        undecided.fold(high_watermark, i64::min)
     }
 }
 
@@ -100,6 +115,20 @@ mod tests {
         assert_eq!(open.last_stable_offset(50), 11);
         assert!(open.end(&at(15, 2, true, true), ControlType::Abort).is_some());
         assert_eq!(open.last_stable_offset(50), 50);
+    }
+
+    /// A reader that is shown records whose marker it cannot see yet takes aborted ones for committed.
+    #[test]
+    fn an_end_counts_when_its_marker_can_be_seen() {
+        let mut open = OpenTransactions::default();
+        open.note(&at(10, 1, true, false));
+        open.end(&at(14, 1, true, true), ControlType::Abort);
+        assert_eq!((open.last_stable_offset(12), open.last_stable_offset(14)), (10, 10));
+        assert_eq!(open.last_stable_offset(15), 15);
+        open.replicated(14);
+        assert_eq!(open.last_stable_offset(14), 10);
+        open.replicated(15);
+        assert!(open.unreplicated.is_empty());
     }
 
     /// Kafka's index: a consumer drops from the first to the last offset, and asks for no more where the last stable offset is past its range.

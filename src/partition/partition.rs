@@ -11,10 +11,11 @@ use crate::leader_epochs::LeaderEpochs;
 use crate::message::{AppendFailure, Isolation, LeaderHint, PreparedBatch, ReadEntry, ReadResult};
 use crate::open_transactions::OpenTransactions;
 use crate::producer_state::{PartitionNumber, ProducerTable, Verdict};
+use crate::verification::{VerificationGuard, Verifications};
 use ringlane_log::{AppendBatch, Log};
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{
-    BatchHeader, NO_TIMESTAMP, TimestampType, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
+    NO_SEQUENCE, NO_TIMESTAMP, TimestampType, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
 };
 use ringlane_protocol::storage::producer_snapshot::ProducerEntry;
 use ringlane_runtime::Instant;
@@ -30,6 +31,7 @@ pub(crate) struct Partition {
     pub epochs: LeaderEpochs,
     pub high: HighWatermark,
     pub transactions: OpenTransactions,
+    pub verifications: Verifications,
     pub for_stable: WaitQueue,
     pub for_high: WaitQueue,
     pub unstable: VecDeque<Unstable>,
@@ -93,16 +95,19 @@ impl Partition {
     pub fn sequence(
         &mut self,
         batch: PreparedBatch,
+        guard: Option<VerificationGuard>,
         producers: &mut ProducerTable,
         now_ms: i64,
     ) -> Result<Sequenced, AppendFailure> {
         let PreparedBatch { mut bytes, mut header } = batch;
-        if header.is_transactional() {
-            return Err(self.cannot_verify(&header));
-        }
         if header.has_producer() {
-            match producers.check(self.number, &header) {
-                Verdict::Append => {}
+            let verdict = match header.base_sequence {
+                // A coordinator's own batch: nobody sends it again.
+                NO_SEQUENCE => Verdict::Append,
+                _ => producers.check(self.number, &header),
+            };
+            match verdict {
+                Verdict::Append => self.check_transaction(&header, guard, producers)?,
                 Verdict::Duplicate(appended) => {
                     return Ok(Sequenced {
                         base_offset: appended.base_offset,
@@ -111,11 +116,13 @@ impl Partition {
                         bytes: 0,
                     });
                 }
-                Verdict::Refuse(error, message) => return Err(AppendFailure::new(error, message)),
-            }
-            if self.transactions.is_open(header.producer_id) {
-                let message = format!("producer {} has an open transaction here", header.producer_id);
-                return Err(AppendFailure::new(ErrorCode::InvalidTxnState, message));
+                Verdict::Refuse(error, message) => {
+                    // A batch of a transaction that is over is told so, not that its sequence is wrong: the client must abort, not resend.
+                    if error == ErrorCode::OutOfOrderSequenceNumber && header.is_transactional() {
+                        self.check_transaction(&header, guard, producers)?;
+                    }
+                    return Err(AppendFailure::new(error, message));
+                }
             }
         }
         if self.spec.config.timestamp_type == TimestampType::LogAppendTime {
@@ -135,6 +142,10 @@ impl Partition {
         if header.has_producer() {
             producers.note(self.number, &header, now_ms);
         }
+        if header.is_transactional() {
+            self.transactions.note(&header);
+            self.verifications.opened(header.producer_id);
+        }
         Ok(Sequenced {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),
@@ -148,18 +159,6 @@ impl Partition {
         producers.entries_of(self.number, self.transactions.iter())
     }
 
-    /// Transactional batches must be verified with their coordinator before the first append (KIP-890). Without one Kafka's broker says what
-    /// makes every client try again without fetching metadata.
-    fn cannot_verify(&self, header: &BatchHeader) -> AppendFailure {
-        AppendFailure::new(
-            ErrorCode::NotEnoughReplicas,
-            format!(
-                "the transaction of producer {} cannot be verified: no coordinator is available",
-                header.producer_id
-            ),
-        )
-    }
-
     fn append_time(&self, max_timestamp: i64) -> i64 {
         match self.spec.config.timestamp_type {
             TimestampType::LogAppendTime => max_timestamp,
@@ -170,16 +169,23 @@ impl Partition {
     /// What is stable has moved. Says whether more has become visible.
     pub fn advance_high_watermark(&mut self) -> bool {
         let others = [];
-        self.high.advance(self.log.stable_offset(), others, self.isr_is_enough())
+        let moves = self.high.advance(self.log.stable_offset(), others, self.isr_is_enough());
+        if moves {
+            self.transactions.replicated(self.high.offset());
+        }
+        moves
     }
 
     pub fn visible(&self, isolation: Isolation) -> Visible {
         let high_watermark = self.high.offset();
-        let last_stable_offset = self.transactions.last_stable_offset(high_watermark);
+        let log_start_offset = self.log.start_offset();
+        // The first records of an open transaction may be deleted.
+        let last_stable_offset =
+            self.transactions.last_stable_offset(high_watermark).max(log_start_offset).min(high_watermark);
         Visible {
             high_watermark,
             last_stable_offset,
-            log_start_offset: self.log.start_offset(),
+            log_start_offset,
             below: match isolation {
                 Isolation::ReadUncommitted => high_watermark,
                 Isolation::ReadCommitted => last_stable_offset,

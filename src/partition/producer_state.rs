@@ -4,6 +4,7 @@
 //! Pure; lives on the home shard. The sequencing step checks, then notes what it appended; opening a log replays its headers. Bounded:
 //! clients choose producer ids, so the table forgets the least active ones, as if they had expired.
 
+use crate::message::ActiveProducer;
 use ringlane_log::cleaner::LastOfProducer;
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{BatchHeader, NO_PRODUCER_EPOCH, NO_SEQUENCE, NO_TIMESTAMP, sequence_after};
@@ -12,6 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Batches remembered per producer: librdkafka and Java keep at most five requests in flight (KIP-98, KAFKA-5494).
 const BATCHES_KEPT: usize = 5;
+
+/// "None yet", as DescribeProducers says it.
+const NO_COORDINATOR_EPOCH: i32 = -1;
 
 /// Names a partition inside its shard; never used again while the shard runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -105,6 +109,25 @@ impl ProducerTable {
         if let Some(producer) = self.producers.get_mut(&(partition, producer_id)) {
             producer.coordinator_epoch = Some(coordinator_epoch);
         }
+    }
+
+    /// The epochs of a producer and of the coordinator that wrote its last marker; `None` for one that is not known.
+    pub fn epochs_of(&self, partition: PartitionNumber, producer_id: i64) -> Option<(i16, Option<i32>)> {
+        let known = self.producers.get(&(partition, producer_id))?;
+        Some((known.epoch, known.coordinator_epoch))
+    }
+
+    /// The producers of one partition as DescribeProducers has them.
+    pub fn active(&self, partition: PartitionNumber) -> impl Iterator<Item = ActiveProducer> {
+        let of_partition = self.producers.range((partition, i64::MIN)..=(partition, i64::MAX));
+        of_partition.map(|((_, producer_id), known)| ActiveProducer {
+            producer_id: *producer_id,
+            epoch: known.epoch,
+            last_sequence: known.batches.last().map_or(NO_SEQUENCE, |last| last.last_sequence),
+            last_timestamp: known.timestamp,
+            coordinator_epoch: known.coordinator_epoch.unwrap_or(NO_COORDINATOR_EPOCH),
+            transaction_start_offset: -1,
+        })
     }
 
     /// Takes a producer back that a checkpoint stored.

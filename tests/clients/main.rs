@@ -10,6 +10,7 @@ mod groups;
 mod logs;
 mod ours;
 mod support;
+mod transactions;
 
 use commands::RINGLANE;
 use support::{Broker, Client, end_of, now_millis};

@@ -144,7 +144,11 @@ impl Client {
             }
             Client::Java => {
                 let class_path = format!("{}/*", text(clients.join("java")));
-                let class = format!("org.apache.kafka.tools.{program}");
+                // One of Kafka's tools, or a program of ours.
+                let class = match program.ends_with(".java") {
+                    true => text(here.join("java").join(program)),
+                    false => format!("org.apache.kafka.tools.{program}"),
+                };
                 ("java".to_owned(), vec!["-XX:TieredStopAtLevel=1".to_owned(), "-cp".to_owned(), class_path, class])
             }
             Client::Go => (text(clients.join(program)), Vec::new()),

@@ -1,5 +1,5 @@
-//! FindCoordinator (10): the broker that leads the partition which coordinates a group. The topic of the coordinators is created when it is
-//! first asked for. Transactions and share groups have no coordinators yet, so clients are told to ask again later.
+//! FindCoordinator (10): the broker that leads the partition which coordinates a group or a transactional id. The topic of the coordinators is
+//! created when it is first asked for. Share groups have no coordinators yet, so clients are told to ask again later.
 
 use super::Handled;
 use super::request::{ReplyHead, Request};
@@ -14,6 +14,7 @@ use std::rc::Rc;
 /// First version with several keys in one request.
 const BATCHED_FROM: i16 = 4;
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 /// Groups, transactions, share groups.
 const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=2;
 
@@ -41,10 +42,11 @@ async fn find(connection: &Rc<Connection>, key_type: i8, keys: &[String]) -> Vec
     if !KEY_TYPES.contains(&key_type) {
         return all(ErrorCode::InvalidRequest, "key type 0 (group), 1 (transaction) or 2 (share group) is expected");
     }
-    if key_type != GROUP {
-        return all(ErrorCode::CoordinatorNotAvailable, "this broker coordinates groups only");
-    }
-    let topic = CoordinatorTopic::Offsets;
+    let topic = match key_type {
+        GROUP => CoordinatorTopic::Offsets,
+        TRANSACTION => CoordinatorTopic::Transactions,
+        _ => return all(ErrorCode::CoordinatorNotAvailable, "this broker does not coordinate share groups"),
+    };
     if topic.ensure(&connection.shard).await.is_err() {
         return all(ErrorCode::CoordinatorNotAvailable, "the topic of the coordinators cannot be created now");
     }

@@ -37,6 +37,7 @@ async fn list(request: &Request, filter: ListGroups) -> Result<Vec<Listed>, Erro
             at,
             request: GroupRequest::List(filter.clone()),
             via: crate::coordinator::ReplyVia::Lane,
+            guard: None,
         };
         calls.push(shard.call(home, ShardRequest::Group(call)).await);
     }

@@ -3,6 +3,8 @@
 //! Lives on the connection shard. A handler decodes its request, asks home shards or the controller if it must, and answers its slot. Handlers
 //! that may wait run as tasks after they were begun in order; those of Produce are sequenced before the next request is read.
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_configs;
 mod api_versions;
 mod auto_create;
@@ -17,7 +19,10 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
 mod describe_topic_partitions;
+mod describe_transactions;
+mod end_txn;
 pub mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -27,18 +32,23 @@ mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod produce_gate;
 mod request;
 mod sync_group;
 mod table;
+mod transaction_gate;
+mod txn_offset_commit;
+mod write_txn_markers;
 
 pub use auto_create::new_topic_id;
-pub use init_producer_id::ProducerIds;
+pub use init_producer_id::{ProducerIds, next_producer_id};
 pub use request::Request;
 
 use crate::net::{Answer, CloseReason, Connection, Frame, Slot};
@@ -77,6 +87,14 @@ pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), C
         ApiKey::IncrementalAlterConfigs => later(request, incremental_alter_configs::answer),
         ApiKey::InitProducerId => later(request, init_producer_id::answer),
         ApiKey::FindCoordinator => later(request, find_coordinator::answer),
+        ApiKey::AddPartitionsToTxn => later(request, add_partitions_to_txn::answer),
+        ApiKey::AddOffsetsToTxn => later(request, add_offsets_to_txn::answer),
+        ApiKey::EndTxn => later(request, end_txn::answer),
+        ApiKey::WriteTxnMarkers => later(request, write_txn_markers::answer),
+        ApiKey::TxnOffsetCommit => later(request, txn_offset_commit::answer),
+        ApiKey::DescribeProducers => later(request, describe_producers::answer),
+        ApiKey::DescribeTransactions => later(request, describe_transactions::answer),
+        ApiKey::ListTransactions => later(request, list_transactions::answer),
         ApiKey::JoinGroup => later(request, join_group::answer),
         ApiKey::SyncGroup => later(request, sync_group::answer),
         ApiKey::Heartbeat => later(request, heartbeat::answer),

@@ -5,6 +5,7 @@
 //! connection is read; the rest is a countdown.
 
 use super::metadata::is_internal;
+use super::produce_gate;
 use super::request::{ReplyHead, Request, malformed};
 use crate::mesh::{ShardReply, ShardRequest};
 use crate::net::{Admitted, Answer, CloseReason, Connection, Slot};
@@ -37,8 +38,12 @@ const ATTRIBUTES_LOW_AT: usize = 22;
 pub async fn dispatch(request: Request) -> Result<(), CloseReason> {
     let (shard, responses) = (request.shard().clone(), request.connection.responses.clone());
     let plan = Plan::of(request)?;
-    let (pending, appends) = plan.split(responses.open(0));
+    let (version, transaction) = (plan.head.version, plan.transaction.clone());
+    let (pending, mut appends) = plan.split(responses.open(0));
     let pending = Rc::new(pending);
+    if let Some(transactional_id) = transaction {
+        produce_gate::pass(&shard, &pending, &mut appends, transactional_id, version).await;
+    }
     if appends.is_empty() {
         pending.answer();
     }
@@ -76,6 +81,8 @@ struct Plan {
     timeout_ms: i32,
     /// Why nothing of it may be appended.
     refused: Option<ErrorCode>,
+    /// The transactional id, if a batch is transactional.
+    transaction: Option<Arc<str>>,
     topics: Vec<PlannedTopic>,
     /// One per partition, in request order.
     entries: Vec<PlannedEntry>,
@@ -99,10 +106,10 @@ struct PlannedEntry {
 }
 
 /// What goes to one home shard, and where in the answer its results belong.
-struct ShardAppend {
-    to: ShardId,
-    request: AppendRequest,
-    places: Vec<usize>,
+pub struct ShardAppend {
+    pub to: ShardId,
+    pub request: AppendRequest,
+    pub places: Vec<usize>,
 }
 
 impl Plan {
@@ -139,14 +146,15 @@ impl Plan {
             _ => None,
         };
         let (acks, timeout_ms) = (view.acks, view.timeout_ms);
+        let transaction = view.transactional_id.filter(|_| is_transactional).map(Arc::from);
         let head = request.reply_head();
         let Request { connection, frame, admitted, .. } = request;
-        Ok(Plan { head, connection, admitted, acks, timeout_ms, refused, topics, entries, frame })
+        Ok(Plan { head, connection, admitted, acks, timeout_ms, refused, transaction, topics, entries, frame })
     }
 
     /// Cuts the frame and checks the batches. Partitions that cannot be appended have their result already.
     fn split(self, slot: Slot) -> (Pending, Vec<ShardAppend>) {
-        let Plan { head, connection, admitted, acks, timeout_ms, refused, topics, entries, mut frame } = self;
+        let Plan { head, connection, admitted, acks, timeout_ms, refused, topics, entries, mut frame, .. } = self;
         let shard = connection.shard.clone();
         let acks_wanted = Acks::from_wire(acks).unwrap_or(Acks::All);
         let now_ms = wall_clock_ms();
@@ -174,7 +182,7 @@ impl Plan {
                 appends.push(ShardAppend { to, request, places: Vec::new() });
                 appends.len() - 1
             });
-            appends[index].request.entries.push(AppendEntry { at, batch });
+            appends[index].request.entries.push(AppendEntry { at, guard: None, batch });
             appends[index].places.push(place);
         }
         let pending = Pending {
@@ -224,7 +232,7 @@ fn cut(frame: &mut Buffer, frame_at: &mut usize, range: &Range<usize>) -> Buffer
 }
 
 /// A request whose parts are with their home shards.
-struct Pending {
+pub struct Pending {
     head: ReplyHead,
     /// Its shard's partitions keep this request, and the connection its shard: held strongly they would keep each other for ever.
     connection: Weak<Connection>,
@@ -239,6 +247,16 @@ struct Pending {
 }
 
 impl Pending {
+    /// An entry that goes to no home shard has its result.
+    pub fn settle(&self, place: usize, result: AppendResult) {
+        self.results.borrow_mut()[place] = Some(result);
+    }
+
+    /// Parts of which every entry has its result.
+    pub fn parts_gone(&self, count: usize) {
+        self.parts_left.set(self.parts_left.get() - count);
+    }
+
     fn part_done(&self, places: &[usize], reply: Option<AppendReply>) {
         {
             let mut results = self.results.borrow_mut();
@@ -327,7 +345,7 @@ fn partition_response(index: i32, result: Option<&AppendResult>) -> PartitionPro
     }
 }
 
-fn failed(error: ErrorCode) -> AppendResult {
+pub fn failed(error: ErrorCode) -> AppendResult {
     let failure = Some(AppendFailure { error, message: None, record_errors: Vec::new() });
     AppendResult { base_offset: -1, log_append_time_ms: -1, log_start_offset: -1, failure, current_leader: None }
 }

@@ -4,13 +4,14 @@
 //! there: they leave a ticket, are acknowledged at once, and their answer comes as a message of its own. Everything else waits for the
 //! disk at most, as Produce does, and is answered on its lane.
 
+use super::machine::Machine;
 use super::topic::{CoordinatorTopic, partition_of};
 use crate::mesh::{Reply, ShardReply, ShardRequest};
 use crate::shard::Shard;
 use crate::task::start;
-use ringlane_coordinator::group::{GroupReply, GroupRequest};
+use ringlane_coordinator::group::{GroupMachine, GroupReply, GroupRequest};
 use ringlane_metadata::Topic;
-use ringlane_partition::TopicPartition;
+use ringlane_partition::{TopicPartition, VerificationGuard};
 use ringlane_protocol::ErrorCode;
 use ringlane_runtime::{OneshotSender, ShardId, oneshot};
 use std::cell::{Cell, RefCell};
@@ -24,6 +25,8 @@ pub struct GroupCall {
     pub at: TopicPartition,
     pub request: GroupRequest,
     pub via: ReplyVia,
+    /// Of a commit within a transaction: what its home shard gave before the transaction's coordinator agreed.
+    pub guard: Option<VerificationGuard>,
 }
 
 #[derive(Clone, Copy)]
@@ -87,23 +90,34 @@ impl Shard {
         let home = self.placement.home(at.topic_id, at.partition);
         let may_wait_long = matches!(request, GroupRequest::Join(_) | GroupRequest::Sync(_));
         if !may_wait_long || home == self.id {
-            let call = GroupCall { at, request, via: ReplyVia::Lane };
-            return match self.ask(home, ShardRequest::Group(call)).await {
-                Some(ShardReply::Group(result)) => result,
-                _ => Err(ErrorCode::NotCoordinator),
-            };
+            return self.ask_coordinator_guarded(at, request, None).await;
         }
         let (sender, receiver) = oneshot();
         let answers = &self.coordinators.answers;
         let open = Open { answers, number: answers.open(sender) };
         let via = ReplyVia::Ticket(Ticket { shard: self.id, number: open.number });
-        let taken = self.ask(home, ShardRequest::Group(GroupCall { at, request, via })).await;
+        let taken = self.ask(home, ShardRequest::Group(GroupCall { at, request, via, guard: None })).await;
         let result = match taken {
             Some(_) => receiver.await,
             None => None,
         };
         drop(open);
         result.unwrap_or(Err(ErrorCode::NotCoordinator))
+    }
+
+    /// A request that is answered on its lane, with the guard that a commit within a transaction needs.
+    pub async fn ask_coordinator_guarded(
+        self: &Rc<Self>,
+        at: TopicPartition,
+        request: GroupRequest,
+        guard: Option<VerificationGuard>,
+    ) -> GroupResult {
+        let home = self.placement.home(at.topic_id, at.partition);
+        let call = GroupCall { at, request, via: ReplyVia::Lane, guard };
+        match self.ask(home, ShardRequest::Group(call)).await {
+            Some(ShardReply::Group(result)) => result,
+            _ => Err(ErrorCode::NotCoordinator),
+        }
     }
 
     /// The partition that coordinates `group`. `Err`: not here.
@@ -131,10 +145,16 @@ impl Shard {
 
     /// The home shard's side: one step of the coordinator.
     pub fn serve_group(self: &Rc<Self>, call: GroupCall, reply: Reply) {
-        let GroupCall { at, request, via } = call;
+        let GroupCall { at, request, via, guard } = call;
         match via {
             ReplyVia::Lane => {
                 let answer = move |result| reply.send(ShardReply::Group(result));
+                // Before the coordinator decides: what it has decided must not be refused by its log.
+                if let Some(stamp) = GroupMachine::producer_of(&request)
+                    && let Err(error) = self.home.may_write(at, stamp.id, stamp.epoch, guard)
+                {
+                    return answer(Err(error));
+                }
                 self.coordinators.groups.request(at, request, Box::new(answer));
             }
             ReplyVia::Ticket(ticket) => {

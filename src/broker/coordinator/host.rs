@@ -6,7 +6,7 @@
 //! away and replayed, and everybody who waits is told to come again. Never waits itself, never asks another shard.
 
 use super::load;
-use super::machine::Machine;
+use super::machine::{Machine, UNASKED};
 use ringlane_coordinator::{Effects, NewRecord, Reply, ReplyTo};
 use ringlane_partition::{Acks, AppendEntry, AppendRequest, HomeShard, PreparedBatch, TopicPartition};
 use ringlane_protocol::records::{BatchBuilder, BatchHeader, Compression, ProducerStamp};
@@ -123,6 +123,17 @@ impl<M: Machine> Host<M> {
         reply(Err(refused));
     }
 
+    pub fn is_active(&self) -> bool {
+        matches!(self.state.borrow().phase, Phase::Active(_))
+    }
+
+    /// Tells the machine, if there is one, what needs neither a record nor an answer.
+    pub fn tell(&self, tell: impl FnOnce(&mut M)) {
+        if let Phase::Active(machine) = &mut self.state.borrow_mut().phase {
+            tell(machine);
+        }
+    }
+
     pub fn topics_deleted(self: &Rc<Self>, topics: &[(TopicId, String)]) {
         let mut state = self.state.borrow_mut();
         match &mut state.phase {
@@ -176,7 +187,7 @@ impl<M: Machine> Host<M> {
             Ok(batch) => batch,
             Err(error) => return self.appended(life, number, error),
         };
-        let entries = vec![AppendEntry { at: self.at, batch: Ok(batch) }];
+        let entries = vec![AppendEntry { at: self.at, guard: None, batch: Ok(batch) }];
         let request = AppendRequest { acks: Acks::All, timeout_ms: APPEND_TIMEOUT_MS, entries };
         let host = Rc::downgrade(self);
         self.home.append(request, move |reply| {
@@ -296,7 +307,14 @@ impl<M: Machine> State<M> {
     }
 
     fn resolve(&mut self, replies: Vec<Reply<M::Reply>>) -> Vec<(ReplyFn<M::Reply>, M::Reply)> {
-        replies.into_iter().filter_map(|Reply { to, reply }| Some((self.waiting.remove(&to)?, reply))).collect()
+        let mut ready = Vec::with_capacity(replies.len());
+        for Reply { to, reply } in replies {
+            match &self.phase {
+                Phase::Active(machine) if to == UNASKED => machine.unasked(reply),
+                _ => ready.extend(self.waiting.remove(&to).map(|waiting| (waiting, reply))),
+            }
+        }
+        ready
     }
 }
 

@@ -31,7 +31,13 @@ pub trait Machine: 'static {
     fn loaded(&mut self, now_ms: i64) -> Effects<Self::Reply>;
 
     fn topics_deleted(&mut self, topics: Vec<(TopicId, String)>);
+
+    /// What the machine has said to [`UNASKED`]: the records that it was said with are stable.
+    fn unasked(&self, _said: Self::Reply) {}
 }
+
+/// To whom a machine says what nobody has asked for.
+pub const UNASKED: ReplyTo = ReplyTo(u64::MAX);
 
 impl Machine for GroupMachine {
     type Request = GroupRequest;

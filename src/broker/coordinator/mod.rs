@@ -2,28 +2,39 @@
 //!
 //! [`Coordinators`] is one per shard. `topic`: the internal topics, and which partition coordinates what. `table`: which machines live here, by
 //! the metadata. `host`: one machine with its log, its clock and those who wait for answers. `load`: the log becomes a machine. `call`: how a
-//! connection shard asks. `machine` says what a machine must be; the rules themselves are in `ringlane_coordinator`.
+//! connection shard asks. `transactions`: the machine of transactional ids with what it wants done, `outbox` and
+//! `markers` do it, `transaction_call` asks it. `machine` says what a machine must be; the rules themselves are in `ringlane_coordinator`.
 
 mod call;
 mod host;
 mod load;
 mod machine;
+mod markers;
+mod outbox;
 mod table;
 mod topic;
 mod topics;
+mod transaction_call;
+mod transactions;
 
 pub use call::{Answers, GroupCall, GroupResult, ReplyVia};
 pub use topic::{CoordinatorTopic, partition_of};
+pub use transaction_call::{TransactionCall, TransactionResult};
+pub use transactions::{TransactionInput, TransactionOutput};
 
 use crate::shard::Shard;
+use outbox::Outbox;
 use ringlane_config::BrokerConfig;
 use ringlane_coordinator::consumer_group::{Assignor, ConsumerGroupOptions};
 use ringlane_coordinator::group::{GroupMachine, GroupOptions};
+use ringlane_coordinator::transaction::{TransactionOptions, TransactionVersion};
 use ringlane_metadata::Image;
+use ringlane_partition::TopicPartition;
 use ringlane_protocol::{ErrorCode, TopicId};
 use std::rc::Rc;
 use table::HostTable;
 use topics::ClusterTopics;
+use transactions::Transactions;
 
 /// What a batch needs besides the keys and values of its records.
 const BATCH_OVERHEAD_BYTES: usize = 1_024;
@@ -32,6 +43,9 @@ const BATCH_OVERHEAD_BYTES: usize = 1_024;
 #[derive(Default)]
 pub struct Coordinators {
     pub groups: HostTable<GroupMachine>,
+    pub transactions: HostTable<Transactions>,
+    /// What the transaction coordinators of this shard want done.
+    pub outbox: Rc<Outbox>,
     /// Requests of this shard's connections whose answers come by ticket.
     pub answers: Answers,
     topics: Rc<ClusterTopics>,
@@ -41,10 +55,13 @@ impl Coordinators {
     /// The metadata has changed: begins where this broker leads now, ends where it does not any more.
     pub fn follow(&self, shard: &Shard, image: &Image) {
         self.topics.follow(shard.image());
-        let options = |topic: TopicId| group_options(shard, topic);
-        self.groups.follow(shard, image, CoordinatorTopic::Offsets, |topic| {
-            let (options, topics) = (options(topic), self.topics.clone());
+        self.groups.follow(shard, image, CoordinatorTopic::Offsets, |at| {
+            let (options, topics) = (group_options(shard, at.topic_id), self.topics.clone());
             Rc::new(move || GroupMachine::new(options.clone()).with_topics(topics.clone()))
+        });
+        self.transactions.follow(shard, image, CoordinatorTopic::Transactions, |at| {
+            let (options, outbox) = (transaction_options(shard, image, at), self.outbox.clone());
+            Rc::new(move || Transactions::new(at, options, outbox.clone()))
         });
     }
 
@@ -58,6 +75,21 @@ impl Coordinators {
     /// The shard stops: whoever waits is told to look for another coordinator.
     pub fn close(&self) {
         self.groups.close(ErrorCode::NotCoordinator);
+        self.transactions.close(ErrorCode::NotCoordinator);
+    }
+}
+
+/// The feature by which a cluster says which protocol of transactions it runs.
+const TRANSACTION_VERSION: &str = "transaction.version";
+
+fn transaction_options(shard: &Shard, image: &Image, at: TopicPartition) -> TransactionOptions {
+    let broker = &shard.config.broker;
+    let partition = image.topic(at.topic_id).and_then(|topic| topic.partition(at.partition));
+    TransactionOptions {
+        timeout_max_ms: broker.transaction_max_timeout_ms,
+        expiration_ms: broker.transactional_id_expiration_ms.into(),
+        version: TransactionVersion::of_level(image.feature(TRANSACTION_VERSION).unwrap_or(0)),
+        coordinator_epoch: partition.map_or(0, |partition| partition.leader_epoch),
     }
 }
 

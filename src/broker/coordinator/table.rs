@@ -6,7 +6,7 @@ use super::topic::CoordinatorTopic;
 use crate::shard::Shard;
 use ringlane_metadata::Image;
 use ringlane_partition::TopicPartition;
-use ringlane_protocol::{ErrorCode, TopicId};
+use ringlane_protocol::ErrorCode;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -23,7 +23,13 @@ impl<M: Machine> Default for HostTable<M> {
 
 impl<M: Machine> HostTable<M> {
     /// A leader that stays one keeps its machine, whatever its epoch is now.
-    pub fn follow(&self, shard: &Shard, image: &Image, topic: CoordinatorTopic, make: impl Fn(TopicId) -> Make<M>) {
+    pub fn follow(
+        &self,
+        shard: &Shard,
+        image: &Image,
+        topic: CoordinatorTopic,
+        make: impl Fn(TopicPartition) -> Make<M>,
+    ) {
         let led: BTreeSet<TopicPartition> = match image.topic_by_name(topic.name()) {
             Some(topic) => shard.led_at_home(topic).collect(),
             None => BTreeSet::new(),
@@ -37,18 +43,21 @@ impl<M: Machine> HostTable<M> {
         for at in led {
             let is_new = !self.hosts.borrow().contains_key(&at);
             if is_new {
-                let host = Host::start(at, shard.home.clone(), make(at.topic_id));
+                let host = Host::start(at, shard.home.clone(), make(at));
                 self.hosts.borrow_mut().insert(at, host);
             }
         }
     }
 
     pub fn request(&self, at: TopicPartition, request: M::Request, reply: ReplyFn<M::Reply>) {
-        let host = self.hosts.borrow().get(&at).cloned();
-        match host {
+        match self.host(at) {
             Some(host) => host.request(request, reply),
             None => reply(Err(ErrorCode::NotCoordinator)),
         }
+    }
+
+    pub fn host(&self, at: TopicPartition) -> Option<Rc<Host<M>>> {
+        self.hosts.borrow().get(&at).cloned()
     }
 
     pub fn each(&self, act: impl Fn(&Rc<Host<M>>)) {

@@ -12,12 +12,15 @@ use std::rc::Rc;
 pub enum CoordinatorTopic {
     /// Groups and committed offsets.
     Offsets,
+    /// Transactional ids.
+    Transactions,
 }
 
 impl CoordinatorTopic {
     pub fn name(self) -> &'static str {
         match self {
             CoordinatorTopic::Offsets => "__consumer_offsets",
+            CoordinatorTopic::Transactions => "__transaction_state",
         }
     }
 
@@ -30,13 +33,22 @@ impl CoordinatorTopic {
                 broker.offsets_topic_replication_factor,
                 broker.offsets_topic_segment_bytes,
             ),
+            CoordinatorTopic::Transactions => (
+                broker.transaction_state_log_num_partitions,
+                broker.transaction_state_log_replication_factor,
+                broker.transaction_state_log_segment_bytes,
+            ),
         };
         let live = image.live_brokers().count().max(1);
-        let configs = [
-            ("cleanup.policy", "compact".to_owned()),
-            ("compression.type", "producer".to_owned()),
-            ("segment.bytes", segment_bytes.to_string()),
-        ];
+        let mut configs = vec![("cleanup.policy", "compact".to_owned()), ("segment.bytes", segment_bytes.to_string())];
+        match self {
+            CoordinatorTopic::Offsets => configs.push(("compression.type", "producer".to_owned())),
+            CoordinatorTopic::Transactions => configs.extend([
+                ("compression.type", "uncompressed".to_owned()),
+                ("min.insync.replicas", broker.transaction_state_log_min_isr.to_string()),
+                ("unclean.leader.election.enable", "false".to_owned()),
+            ]),
+        }
         CreateTopic {
             name: self.name().to_owned(),
             id: new_topic_id(),

@@ -1,6 +1,6 @@
 //! Everything one shard may ask of another. Typed enums, no closures: what travels can be read here.
 
-use crate::coordinator::{GroupCall, GroupResult};
+use crate::coordinator::{GroupCall, GroupResult, TransactionCall, TransactionResult};
 use crate::net::Accepted;
 use crate::quorum::Publication;
 use crate::shard::Opening;
@@ -9,7 +9,8 @@ use ringlane_metadata::{ControllerReply, ControllerRequest};
 use ringlane_metrics::Snapshot;
 use ringlane_partition::{
     AppendReply, AppendRequest, DeleteRecordsReply, DeleteRecordsRequest, EpochEndReply, EpochEndRequest,
-    LogSizesReply, OffsetsReply, OffsetsRequest, ReadReply, ReadRequest, ReadTicket,
+    LogSizesReply, MarkersRequest, OffsetsReply, OffsetsRequest, ProducersReply, ReadReply, ReadRequest, ReadTicket,
+    TopicPartition, VerifyReply, VerifyRequest,
 };
 use std::path::PathBuf;
 
@@ -30,6 +31,12 @@ pub enum ShardRequest {
     Connection(Accepted),
     /// To a home shard, from the APIs that touch records.
     Append(AppendRequest),
+    /// To a home shard: may these transactional batches be appended?
+    Verify(VerifyRequest),
+    /// From a transaction coordinator: answered by an `Append`.
+    Markers(MarkersRequest),
+    /// Who writes to these partitions?
+    Producers(Vec<TopicPartition>),
     Read(ReadRequest),
     /// Let that read answer with what there is.
     Hurry(ReadTicket),
@@ -38,6 +45,8 @@ pub enum ShardRequest {
     DeleteRecords(DeleteRecordsRequest),
     /// To the home shard of a partition of `__consumer_offsets`.
     Group(GroupCall),
+    /// To the home shard of a partition of `__transaction_state`.
+    Transaction(TransactionCall),
     /// The answer to a group request that waits by ticket: to the shard that waits.
     GroupAnswer(u64, GroupResult),
     /// To all: how large your partitions are.
@@ -61,6 +70,9 @@ pub enum ShardReply {
     EpochEnds(EpochEndReply),
     DeleteRecords(DeleteRecordsReply),
     Group(GroupResult),
+    Transaction(TransactionResult),
+    Verify(VerifyReply),
+    Producers(ProducersReply),
     LogSizes(LogSizesReply),
     Controller(ControllerReply),
     Directories(Vec<PathBuf>),

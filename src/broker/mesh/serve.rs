@@ -47,6 +47,12 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
         ShardRequest::Append(request) => {
             shard.home.append(request, move |appended| reply.send(ShardReply::Append(appended)));
         }
+        ShardRequest::Verify(request) => reply.send(ShardReply::Verify(shard.home.verify(request))),
+        ShardRequest::Markers(request) => {
+            shard.serve_markers(request, move |written| reply.send(ShardReply::Append(written)));
+        }
+        ShardRequest::Producers(wanted) => reply.send(ShardReply::Producers(shard.home.producers(&wanted))),
+        ShardRequest::Transaction(call) => shard.serve_transaction(call, reply),
         ShardRequest::Hurry(ticket) => {
             shard.home.hurry(ticket);
             reply.send(ShardReply::Done);

@@ -4,7 +4,7 @@
 use super::{HomeShard, Inner, State};
 use crate::delayed_produce::{Done, ReplyFn, RequestId, Waiter};
 use crate::message::{Acks, AppendEntry, AppendFailure, AppendReply, AppendRequest, AppendResult};
-use crate::partition::{Sequenced, Unstable};
+use crate::partition::{Partition, Sequenced, Unstable};
 use ringlane_protocol::ErrorCode;
 use ringlane_runtime::{Instant, now, wall_clock_ms};
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Inner {
     fn append(&self, request: AppendRequest, reply: ReplyFn) -> Option<Done> {
         let mut state = self.state.borrow_mut();
         let AppendRequest { acks, timeout_ms, entries } = request;
-        let step = Step { acks, id: state.new_request_id(), now: now(), now_ms: wall_clock_ms() };
+        let step = Step::new(acks, state.new_request_id());
         let mut results = Vec::with_capacity(entries.len());
         let mut open = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
@@ -32,10 +32,23 @@ impl Inner {
             results.push(result);
             open.push(is_open);
         }
+        self.await_append(&mut state, step, timeout_ms, results, open, reply)
+    }
+
+    /// The request's answer, if nothing of it has to be waited for.
+    pub(super) fn await_append(
+        &self,
+        state: &mut State,
+        step: Step,
+        timeout_ms: i32,
+        results: Vec<AppendResult>,
+        open: Vec<bool>,
+        reply: ReplyFn,
+    ) -> Option<Done> {
         if !open.contains(&true) {
             return Some(Done::new(reply, results));
         }
-        let deadline = match acks {
+        let deadline = match step.acks {
             Acks::None => None,
             Acks::Leader | Acks::All => Some(step.now + Duration::from_millis(timeout_ms.max(0) as u64)),
         };
@@ -48,7 +61,7 @@ impl Inner {
 
     /// The partition's answer, and whether it has to be waited for.
     fn append_entry(&self, state: &mut State, step: &Step, index: usize, entry: AppendEntry) -> (AppendResult, bool) {
-        let AppendEntry { at, batch } = entry;
+        let AppendEntry { at, guard, batch } = entry;
         let missing = state.missing(&at);
         let State { partitions, producers, unstable_bytes, is_closed, .. } = state;
         let Some(partition) = partitions.get_mut(&at).filter(|_| !*is_closed) else {
@@ -77,37 +90,12 @@ impl Inner {
             return self.refused(AppendFailure::new(ErrorCode::KafkaStorageError, message));
         }
         let records_count = batch.header.records_count;
-        let sequenced = match partition.sequence(batch, producers, step.now_ms) {
+        let sequenced = match partition.sequence(batch, guard, producers, step.now_ms) {
             Ok(sequenced) => sequenced,
             Err(failure) => return self.refused(failure),
         };
-        if sequenced.bytes > 0 {
-            let Sequenced { next_offset, bytes, .. } = sequenced;
-            partition.unstable.push_back(Unstable { next_offset, bytes, since: step.now });
-            *unstable_bytes += bytes;
-        }
         self.count_append(&sequenced, records_count);
-        let waiter = Waiter { request: step.id, entry: index };
-        let is_open = match step.acks {
-            Acks::None | Acks::Leader => {
-                let is_open = sequenced.next_offset > partition.log.stable_offset();
-                is_open.then(|| partition.for_stable.push(sequenced.next_offset, waiter));
-                is_open
-            }
-            Acks::All => {
-                let is_open = sequenced.next_offset > partition.high.offset();
-                is_open.then(|| partition.for_high.push(sequenced.next_offset, waiter));
-                is_open
-            }
-        };
-        let result = AppendResult {
-            base_offset: sequenced.base_offset,
-            log_append_time_ms: sequenced.log_append_time_ms,
-            log_start_offset: partition.log.start_offset(),
-            failure: None,
-            current_leader: None,
-        };
-        (result, is_open)
+        step.appended(partition, unstable_bytes, index, sequenced)
     }
 
     fn refused(&self, failure: impl Into<AppendFailure>) -> (AppendResult, bool) {
@@ -127,9 +115,43 @@ impl Inner {
 }
 
 /// What the entries of one request share.
-struct Step {
+pub(super) struct Step {
     acks: Acks,
     id: RequestId,
     now: Instant,
-    now_ms: i64,
+    pub now_ms: i64,
+}
+
+impl Step {
+    pub fn new(acks: Acks, id: RequestId) -> Step {
+        Step { acks, id, now: now(), now_ms: wall_clock_ms() }
+    }
+
+    /// The entry's answer, and whether it has to be waited for.
+    pub fn appended(
+        &self,
+        partition: &mut Partition,
+        unstable_bytes: &mut usize,
+        index: usize,
+        sequenced: Sequenced,
+    ) -> (AppendResult, bool) {
+        let Sequenced { base_offset, next_offset, log_append_time_ms, bytes } = sequenced;
+        if bytes > 0 {
+            partition.unstable.push_back(Unstable { next_offset, bytes, since: self.now });
+            *unstable_bytes += bytes;
+        }
+        let waiter = Waiter { request: self.id, entry: index };
+        let (reached, queue) = match self.acks {
+            Acks::None | Acks::Leader => (partition.log.stable_offset(), &mut partition.for_stable),
+            Acks::All => (partition.high.offset(), &mut partition.for_high),
+        };
+        let is_open = next_offset > reached;
+        if is_open {
+            queue.push(next_offset, waiter);
+        }
+        let log_start_offset = partition.log.start_offset();
+        let result =
+            AppendResult { base_offset, log_append_time_ms, log_start_offset, failure: None, current_leader: None };
+        (result, is_open)
+    }
 }

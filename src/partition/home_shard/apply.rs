@@ -9,6 +9,7 @@ use crate::open_transactions::OpenTransactions;
 use crate::partition::Partition;
 use crate::producer_state::PartitionNumber;
 use crate::snapshot::{self, Snapshot};
+use crate::verification::Verifications;
 use bytes::Bytes;
 use ringlane_log::{EndMarker, Log, LogId, LogKey, OpenError, Visitor};
 use ringlane_protocol::ErrorCode;
@@ -71,7 +72,8 @@ impl Inner {
                 return Err(ApplyError::Open { topic: spec.topic, partition: spec.at.partition, source });
             }
         };
-        let Rebuilt { epochs, transactions, .. } = rebuilt;
+        let Rebuilt { epochs, mut transactions, .. } = rebuilt;
+        transactions.replicated(log.stable_offset());
         let checkpoint = read_checkpoint(&log).await;
         let mut epochs = LeaderEpochs::merged(checkpoint, epochs, log.end_offset());
         epochs.truncate_from_start(log.start_offset());
@@ -232,6 +234,7 @@ fn partition(
         log,
         epochs,
         transactions,
+        verifications: Verifications::default(),
         for_stable: WaitQueue::default(),
         for_high: WaitQueue::default(),
         unstable: VecDeque::new(),

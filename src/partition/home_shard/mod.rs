@@ -2,8 +2,8 @@
 //!
 //! One [`HomeShard`] per shard, for as long as the shard. Rooms: `apply` (the metadata opens, changes and drops partitions), `append` (the
 //! sequencing step), `stable` (what happens when bytes became stable, and on timeouts), `read` (waits for enough) and `read_now` (reads),
-//! `offsets`, `retention`. All state is behind one `RefCell` that is borrowed for the length of a synchronous step and never across an
-//! await; replies are called when it is free again.
+//! `offsets`, `retention`, `transactions` (gate, markers). All state is behind one `RefCell` that is borrowed for the length of a synchronous
+//! step and never across an await; replies are called when it is free again.
 
 mod append;
 mod apply;
@@ -14,6 +14,7 @@ mod read;
 mod read_now;
 mod retention;
 mod stable;
+mod transactions;
 
 use crate::config::TopicConfig;
 use crate::delayed_fetch::DelayedFetch;

@@ -7,8 +7,10 @@
 use super::Inner;
 use crate::message::{AbortedTransaction, Isolation, ReadEntry, ReadReply, ReadRequest, ReadResult};
 use crate::partition::Visible;
+use bytes::Bytes;
 use ringlane_log::{DiskRead, Log, ReadData, ReadError, ReadPlan};
 use ringlane_protocol::ErrorCode;
+use ringlane_protocol::records::{BatchHeader, HEADER_BYTES};
 use ringlane_runtime::{Task, give_way, spawn};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -142,6 +144,9 @@ impl Inner {
             reads.settle_first().await;
         }
         self.find_at_least_one(&mut reads, &request).await;
+        if request.isolation == Isolation::ReadCommitted {
+            self.tell_aborted(&request, &mut reads.results).await;
+        }
         let bytes: usize = reads.results.iter().map(|result| result.bytes).sum();
         self.metrics.fetch_bytes.add(bytes as u64);
         ReadReply { results: reads.results, readable_bytes }
@@ -159,7 +164,7 @@ impl Inner {
                 let task = spawn("cold read", async move {
                     match disk.run().await {
                         Err(ReadError::Moved) => inner.read_entry(&entry, isolation, limit).await,
-                        data => result(data, &visible, isolation),
+                        data => result(data, &visible),
                     }
                 });
                 let bytes_max = limit.bytes.min(entry.max_bytes.max(0) as usize);
@@ -190,7 +195,7 @@ impl Inner {
             match disk.run().await {
                 // Cut at one of its ends: the offset may be out of range now, and a log that is gone is no longer found.
                 Err(ReadError::Moved) => give_way().await,
-                data => return result(data, &visible, isolation),
+                data => return result(data, &visible),
             }
         }
     }
@@ -200,7 +205,7 @@ impl Inner {
             Ok(checked) => checked,
             Err(answer) => return Plan::Answer(answer),
         };
-        let found = |data| result(Ok(data), &visible, isolation);
+        let found = |data| result(Ok(data), &visible);
         let max_bytes = limit.bytes.min(entry.max_bytes.max(0) as usize);
         if entry.fetch_offset >= visible.below {
             return Plan::Answer(found(ReadData::default()));
@@ -226,13 +231,56 @@ impl Inner {
         let visible = partition.check_read(self.broker_id, entry, isolation)?;
         Ok((partition.log.clone(), visible))
     }
+
+    /// Tells readers of committed records which of what they get was aborted.
+    async fn tell_aborted(&self, request: &ReadRequest, results: &mut [ReadResult]) {
+        for (entry, result) in request.entries.iter().zip(results) {
+            if result.error != ErrorCode::None || result.diverging_epoch.is_some() {
+                continue;
+            }
+            let log = match end_of(&result.slices) {
+                Some(below) => self.check(entry, request.isolation).ok().map(|(log, _)| (log, below)),
+                None => None,
+            };
+            let aborted = match log {
+                Some((log, below)) => log.aborted_transactions(entry.fetch_offset, below).await,
+                None => Ok(Vec::new()),
+            };
+            match aborted {
+                Ok(aborted) => result.aborted_transactions = Some(aborted.iter().map(told).collect()),
+                // Better no records than aborted ones that look committed.
+                Err(error) => *result = ReadResult::failed(code_of(&error)),
+            }
+        }
+    }
 }
 
-fn result(data: Result<ReadData, ReadError>, visible: &Visible, isolation: Isolation) -> ReadResult {
-    match data {
-        Ok(ReadData { slices, bytes }) => {
-            ReadResult { slices, bytes, aborted_transactions: none_aborted(isolation), ..visible.result() }
+fn told(aborted: &ringlane_protocol::storage::txn_index::AbortedTransaction) -> AbortedTransaction {
+    AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset }
+}
+
+/// The offset behind whole batches, which may each lie in several slices; `None` of nothing.
+fn end_of(slices: &[Bytes]) -> Option<i64> {
+    let mut end = None;
+    let (mut at, mut inside) = (0, 0);
+    while at < slices.len() {
+        if inside >= slices[at].len() {
+            (at, inside) = (at + 1, inside - slices[at].len());
+            continue;
         }
+        let mut head = [0; HEADER_BYTES];
+        let bytes = slices[at..].iter().flat_map(|slice| slice.iter()).skip(inside);
+        head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let Ok(header) = BatchHeader::parse(&head) else { return end };
+        end = Some(header.next_offset());
+        inside += header.size();
+    }
+    end
+}
+
+fn result(data: Result<ReadData, ReadError>, visible: &Visible) -> ReadResult {
+    match data {
+        Ok(ReadData { slices, bytes }) => ReadResult { slices, bytes, ..visible.result() },
         Err(error) => ReadResult::failed(code_of(&error)),
     }
 }
@@ -245,11 +293,6 @@ pub(super) fn code_of(error: &ReadError) -> ErrorCode {
         ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
         ReadError::Moved => ErrorCode::NotLeaderOrFollower,
     }
-}
-
-/// No transaction can have ended in a log that takes no transactional batches: the list is empty, and absent for read_uncommitted.
-fn none_aborted(isolation: Isolation) -> Option<Vec<AbortedTransaction>> {
-    (isolation == Isolation::ReadCommitted).then(Vec::new)
 }
 
 #[cfg(test)]

@@ -95,7 +95,11 @@ async fn fill(shard: &HomeShard, partition: i32) {
         let bytes = Buffer::copy_from(&build(BATCH_BYTES - overhead));
         let batch = prepare_batch(bytes, 13, &TopicConfig::default(), wall_clock_ms());
         let at = TopicPartition { topic_id: TOPIC, partition };
-        let request = AppendRequest { acks: Acks::All, timeout_ms: 30_000, entries: vec![AppendEntry { at, batch }] };
+        let request = AppendRequest {
+            acks: Acks::All,
+            timeout_ms: 30_000,
+            entries: vec![AppendEntry { at, guard: None, batch }],
+        };
         let (sender, reply) = oneshot();
         shard.append(request, move |reply| drop(sender.send(reply)));
         assert_eq!(reply.await.unwrap().results[0].failure, None);

@@ -1,6 +1,7 @@
 //! The home shard on a simulated machine: appends, acks, reads, offsets, faults and crashes, as a broker would ask for them.
 
 mod kit;
+mod transactions;
 
 use kit::{Home, appended, batch_of, on_one_shard, stamped};
 use ringlane_partition::{Acks, OffsetSpec, OffsetsEntry, ReadTicket, TopicConfig};
@@ -309,7 +310,7 @@ fn requests_that_cannot_be_kept_are_refused_before_the_append() {
         assert_eq!(codes, [ErrorCode::None, ErrorCode::InvalidRequest]);
 
         let transactional = home.start_append(Acks::All, 1_000, kit::transactional(5)).await;
-        assert_eq!(transactional.error(), ErrorCode::NotEnoughReplicas);
+        assert_eq!(transactional.error(), ErrorCode::InvalidTxnState);
         assert_eq!(home.read_from(0).await.high_watermark, 2);
     });
 }

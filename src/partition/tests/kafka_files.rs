@@ -168,8 +168,11 @@ async fn write_partition(data_dir: &Path, model: &mut Model) {
         let bytes = model.data(round % TRANSACTIONAL, 3);
         let config = TopicConfig::default();
         let batch = prepare_batch(Buffer::copy_from(&bytes), 13, &config, wall_clock_ms());
-        let request =
-            AppendRequest { acks: Acks::All, timeout_ms: 30_000, entries: vec![AppendEntry { at: AT, batch }] };
+        let request = AppendRequest {
+            acks: Acks::All,
+            timeout_ms: 30_000,
+            entries: vec![AppendEntry { at: AT, guard: None, batch }],
+        };
         let (sender, reply) = oneshot();
         shard.append(request, move |reply| drop(sender.send(reply)));
         let result = reply.await.expect("is answered").results.remove(0);

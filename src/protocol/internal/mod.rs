@@ -16,6 +16,8 @@ use crate::{DecodeError, Reader, Version, Writer};
 pub enum InternalRecordError {
     #[error("{what} has versions 0 to {known}, not {found}: it was written by a later broker")]
     UnknownVersion { what: &'static str, known: i16, found: i16 },
+    #[error("{what} is {found}, which no release known here writes")]
+    UnknownValue { what: &'static str, found: i8 },
     #[error("{what}: {source}")]
     Damaged { what: &'static str, source: DecodeError },
 }

@@ -69,7 +69,6 @@ fn a_group_is_read_described_moved_and_deleted() {
 }
 
 /// Half of a file in a topic is worse than none.
-#[cfg(feature = "test-transactions")]
 #[test]
 fn produce_in_a_transaction_is_all_or_nothing() {
     let target = Target::start();

@@ -3,7 +3,6 @@
 
 mod commands;
 mod members;
-#[cfg(feature = "test-transactions")]
 mod transactions;
 
 use std::collections::BTreeSet;

@@ -11,3 +11,4 @@ mod groups;
 mod kit;
 mod log_start;
 mod order;
+mod transactions;

@@ -176,7 +176,7 @@ impl Home {
     pub fn append_request(&self, acks: Acks, timeout_ms: i32, batch: Vec<u8>) -> AppendRequest {
         let config = self.spec.borrow().config.clone();
         let batch = prepare_batch(Buffer::copy_from(&batch), PRODUCE_VERSION, &config, wall_clock_ms());
-        AppendRequest { acks, timeout_ms, entries: vec![AppendEntry { at: AT, batch }] }
+        AppendRequest { acks, timeout_ms, entries: vec![AppendEntry { at: AT, guard: None, batch }] }
     }
 
     /// Sequenced at the call; the future is the reply.
@@ -306,5 +306,9 @@ pub fn stamped(id: i64, epoch: i16, base_sequence: i32) -> Vec<u8> {
 }
 
 pub fn transactional(id: i64) -> Vec<u8> {
-    batch(1, b"value", 1_000, Some((ProducerStamp { id, epoch: 0, base_sequence: 0 }, true)))
+    transactional_at(id, 0, 0)
+}
+
+pub fn transactional_at(id: i64, epoch: i16, base_sequence: i32) -> Vec<u8> {
+    batch(1, b"value", 1_000, Some((ProducerStamp { id, epoch, base_sequence }, true)))
 }
