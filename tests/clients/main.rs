@@ -116,9 +116,9 @@ fn kafkas_own_tools_create_describe_produce_and_consume() {
     let expected = std::iter::repeat_n(lines.lines(), 5).flatten();
     assert_eq!(sorted(stamped.iter().map(|(_, sent)| *sent)), sorted(expected));
 
-    assert_eq!(java(topics, &["--list"], "").trim(), "orders");
+    assert_eq!(java(topics, &["--list", "--exclude-internal"], "").trim(), "orders");
     java(topics, &["--delete", "--topic", "orders"], "");
-    assert_eq!(java(topics, &["--list"], "").trim(), "");
+    assert_eq!(java(topics, &["--list", "--exclude-internal"], "").trim(), "");
 }
 
 /// Purging a topic and looking at its size on disk are in every runbook, and both tools parse what the broker says.
