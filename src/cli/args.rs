@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use ringlane_client::{Acks, DeleteBefore};
+use ringlane_client::{Acks, DeleteBefore, GroupProtocol, IsolationLevel};
 use ringlane_protocol::records::Compression;
 
+use crate::commands::group::GroupCommand;
 use crate::commands::log::LogCommand;
+use crate::commands::txn::TxnCommand;
 
 /// Serves the Kafka protocol from local disks: one shard per core, io_uring, durable acks.
 #[derive(Parser)]
@@ -22,6 +24,7 @@ Examples:
   ringlane topic create orders -p 3              make a topic
   echo 'a:1' | ringlane produce orders -k :      one record, key a, value 1
   ringlane consume orders --offset start -n 1    read it
+  ringlane group describe billing                how far a group has read
   ringlane config log.segment.bytes              explain a key
 
 Exit codes: 0 done, 1 it failed (the message says why), 2 the command line is wrong.";
@@ -35,6 +38,8 @@ pub enum Command {
     Consume(ConsumeArgs),
     #[command(subcommand)]
     Group(GroupCommand),
+    #[command(subcommand)]
+    Txn(TxnCommand),
     #[command(subcommand)]
     Log(LogCommand),
     Config(ConfigArgs),
@@ -250,6 +255,9 @@ pub struct ProduceArgs {
     /// When a record counts as stored: 0 (when it is sent), 1 (the leader has it), all (all in-sync replicas have it, once)
     #[arg(short, long, value_name = "ACKS", default_value = "all", value_parser = acks)]
     pub acks: Acks,
+    /// All records in one transaction of this id: readers of committed data see all of them, or none when something fails
+    #[arg(long, value_name = "ID")]
+    pub transactional_id: Option<String>,
     #[command(flatten)]
     pub brokers: BrokerArgs,
 }
@@ -257,6 +265,7 @@ pub struct ProduceArgs {
 const PRODUCE_EXAMPLES: &str = "\
 Examples:
   echo hello | ringlane produce greetings
+  ringlane produce orders --transactional-id import < orders.txt
   ringlane produce orders -k : -H source=import -z zstd < orders.txt";
 
 fn codec(name: &str) -> Result<Compression, String> {
@@ -274,14 +283,27 @@ fn acks(text: &str) -> Result<Acks, String> {
 
 /// Print the records of a topic
 ///
-/// Runs until it is stopped, unless -n or --exit-at-end says otherwise.
+/// Runs until it is stopped, unless -n or --exit-at-end says otherwise. With --group it is a member of a group: it shares the partitions
+/// with the other members, goes on where the group has committed, and commits what it has printed.
 #[derive(clap::Args)]
 #[command(after_help = CONSUME_EXAMPLES)]
 pub struct ConsumeArgs {
     pub topic: String,
     /// These partitions only: 0,2 [default: all]
-    #[arg(short, long, value_delimiter = ',')]
+    #[arg(short, long, value_delimiter = ',', conflicts_with = "group")]
     pub partitions: Vec<i32>,
+    /// Read as a member of this group; --offset (start, end or @MS) says where a partition begins that it has committed nothing of
+    #[arg(short, long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// How the group shares its partitions: classic, or consumer (KIP-848)
+    #[arg(long, value_name = "PROTOCOL", default_value = "classic", requires = "group", value_parser = protocol)]
+    pub group_protocol: GroupProtocol,
+    /// A name for this member that outlives it: back under it within the session timeout, it moves nothing
+    #[arg(long, value_name = "NAME", requires = "group")]
+    pub instance: Option<String>,
+    /// committed leaves out aborted transactions and stops before open ones; uncommitted shows everything
+    #[arg(long, value_name = "LEVEL", default_value = "uncommitted", value_parser = isolation)]
+    pub isolation: IsolationLevel,
     /// Where to begin in each partition: start, end, an offset, -N for the last N, @MS for a time (milliseconds since 1970)
     #[arg(short, long, value_name = "WHERE", default_value = "start", allow_hyphen_values = true)]
     pub offset: Start,
@@ -303,70 +325,22 @@ Examples:
   ringlane consume orders                             everything, then what comes
   ringlane consume orders -o end -f json              what comes from now on, with keys, headers and offsets
   ringlane consume orders -p 0 -o 4711 -n 1           one record
+  ringlane consume orders --group billing             what the group has not read yet, shared with its other members
   ringlane consume orders -o @1767225600000 -e        since a moment, up to now";
 
-/// List and describe consumer groups, move or delete those at rest
-#[derive(Subcommand)]
-#[command(after_help = GROUP_EXAMPLES)]
-pub enum GroupCommand {
-    /// List groups
-    List {
-        #[command(flatten)]
-        brokers: BrokerArgs,
-    },
-    /// Show how far groups have read, how far they are behind, and who reads what
-    Describe {
-        #[arg(required = true, value_name = "GROUP")]
-        groups: Vec<String>,
-        /// The members instead of the partitions
-        #[arg(short, long)]
-        members: bool,
-        #[command(flatten)]
-        brokers: BrokerArgs,
-    },
-    Seek(SeekArgs),
-    /// Delete groups without members, and all that they have committed
-    Delete {
-        #[arg(required = true, value_name = "GROUP")]
-        groups: Vec<String>,
-        #[command(flatten)]
-        brokers: BrokerArgs,
-    },
+fn protocol(name: &str) -> Result<GroupProtocol, String> {
+    match name {
+        "classic" => Ok(GroupProtocol::Classic),
+        "consumer" => Ok(GroupProtocol::Consumer),
+        _ => Err("expected classic or consumer".to_owned()),
+    }
 }
 
-/// Set where a group without members goes on
-#[derive(clap::Args)]
-pub struct SeekArgs {
-    pub group: String,
-    #[arg(required = true, value_name = "TOPIC")]
-    pub topics: Vec<String>,
-    /// Where to: start, end, an offset, -N for the last N, @MS for a time (milliseconds since 1970)
-    #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
-    pub to: Start,
-    /// These partitions only: 0,2 [default: all]
-    #[arg(short, long = "partition", value_name = "PARTITION,...", value_delimiter = ',')]
-    pub partitions: Vec<i32>,
-    /// Only say where it would be
-    #[arg(short, long)]
-    pub dry_run: bool,
-    #[command(flatten)]
-    pub brokers: BrokerArgs,
-}
-
-const GROUP_EXAMPLES: &str = "\
-Examples:
-  ringlane group describe billing                     offsets, lag and readers of each partition
-  ringlane group seek billing orders --to @1767225600000    read again from a moment on
-  ringlane group delete old-billing";
-
-impl GroupCommand {
-    pub fn brokers(&self) -> &BrokerArgs {
-        match self {
-            GroupCommand::Seek(args) => &args.brokers,
-            GroupCommand::List { brokers }
-            | GroupCommand::Describe { brokers, .. }
-            | GroupCommand::Delete { brokers, .. } => brokers,
-        }
+fn isolation(name: &str) -> Result<IsolationLevel, String> {
+    match name {
+        "committed" | "read_committed" => Ok(IsolationLevel::ReadCommitted),
+        "uncommitted" | "read_uncommitted" => Ok(IsolationLevel::ReadUncommitted),
+        _ => Err("expected committed or uncommitted".to_owned()),
     }
 }
 

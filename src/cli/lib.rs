@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, Command, Format, LogArgs};
-use crate::commands::{consume, group, log, produce, topic};
+use crate::commands::{consume, group, log, produce, topic, txn};
 use crate::exit::Failed;
 
 /// The whole program.
@@ -34,6 +34,7 @@ pub fn main() -> ExitCode {
         Command::Produce(args) => client_logs().and_then(|()| produce::run(args)),
         Command::Consume(args) => client_logs().and_then(|()| consume::run(args)),
         Command::Group(command) => client_logs().and_then(|()| group::run(command)),
+        Command::Txn(command) => client_logs().and_then(|()| txn::run(command)),
         Command::Log(command) => client_logs().and_then(|()| log::run(command)),
         Command::Config(args) => config::run(args),
     };

@@ -1,8 +1,10 @@
-//! Topics, partitions, configuration, groups and the cluster itself: what an operator asks for.
+//! Topics, partitions, configuration, groups, transactions and the cluster itself: what an operator asks for.
 
 mod groups;
+mod transactions;
 
-pub use groups::{GroupDescription, GroupListing, GroupMember, GroupOffset};
+pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use transactions::{ProducerState, TransactionDescription, TransactionListing};
 
 use crate::retry::Retry;
 use crate::{BrokerInfo, Client, ClientError, Reply, TopicInfo};

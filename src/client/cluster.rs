@@ -158,6 +158,11 @@ impl Client {
         self.inner.known.borrow().topics.get(name).map(|learned| learned.topic.clone())
     }
 
+    /// Every topic that is known, by name.
+    pub(crate) fn known_topics(&self) -> Vec<Rc<TopicInfo>> {
+        self.inner.known.borrow().topics.values().map(|learned| learned.topic.clone()).collect()
+    }
+
     /// Asks for a topic again, because an answer said that what is known is wrong.
     pub async fn refresh(&self, name: &str) -> Result<Rc<TopicInfo>, ClientError> {
         let what = format!("metadata of topic {name}");
@@ -224,7 +229,7 @@ impl Client {
         Err(ClientError::Unreachable { bootstrap: self.inner.options.bootstrap.join(","), last })
     }
 
-    async fn open_at(&self, host: &str, port: u16) -> Result<Connection, ClientError> {
+    pub(crate) async fn open_at(&self, host: &str, port: u16) -> Result<Connection, ClientError> {
         let options = &self.inner.options;
         Connection::open(host, port, &options.client_id, options.connect_timeout, options.request_timeout).await
     }

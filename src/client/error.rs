@@ -36,6 +36,19 @@ pub enum ClientError {
         "topic={topic} partition={partition} offset={offset}: {reason}. The data was damaged on its way or on the broker's disk"
     )]
     Corrupt { topic: String, partition: i32, offset: i64, reason: String },
+    #[error(
+        "group {group} has committed no offset in topic {topic} partition {partition}, and where to begin then is not said \
+         (auto.offset.reset=none)"
+    )]
+    NoOffset { group: String, topic: String, partition: i32 },
+    #[error("{what}")]
+    Misuse { what: String },
+    #[error("the transaction was aborted before this record was sent")]
+    Aborted,
+    #[error("the transaction can only be aborted: {reason}")]
+    Abortable { reason: Box<ClientError> },
+    #[error("this producer can send no more, a new one can: {reason}")]
+    Fatal { reason: Box<ClientError> },
     #[error("the {what} was closed")]
     Closed { what: &'static str },
 }
@@ -53,6 +66,7 @@ impl ClientError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             ClientError::Refused { code, .. } => Some(*code),
+            ClientError::Abortable { reason } | ClientError::Fatal { reason } => reason.code(),
             _ => None,
         }
     }

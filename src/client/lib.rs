@@ -1,4 +1,5 @@
-//! A Kafka client on the runtime's sockets: metadata, producer, consumer of assigned partitions, admin.
+//! A Kafka client on the runtime's sockets: metadata, producer with transactions, consumer of assigned partitions or as a member of a
+//! group, admin.
 //!
 //! Used by the command line, by tests, and as the simulated clients of the simulator; never by the broker. Everything here lives on the
 //! shard that made it (`!Send`) and runs on both backends. What decides (which batch goes out next, which sequence it has, where to
@@ -26,16 +27,21 @@ mod admin;
 mod cluster;
 mod connection;
 mod consumer;
+mod coordinator;
 mod error;
+mod group;
 mod producer;
 mod retry;
 
 pub use admin::{
     Admin, ClusterDescription, ConfigEntry, ConfigResource, DeleteBefore, GroupDescription, GroupListing, GroupMember,
-    GroupOffset, NewTopic,
+    NewTopic, ProducerState, TransactionDescription, TransactionListing,
 };
 pub use cluster::{BrokerInfo, Client, ClientOptions, PartitionInfo, TopicInfo};
 pub use connection::{Connection, PendingReply, Reply};
 pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, IsolationLevel, StartAt};
 pub use error::ClientError;
+pub use group::{
+    Assignor, CommittedOffset, GroupConsumer, GroupMetadata, GroupOptions, GroupProtocol, Polled, TopicPartition,
+};
 pub use producer::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata, partition_for_key};

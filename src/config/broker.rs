@@ -2,11 +2,18 @@
 //! `io.` and `memory.`.
 
 use crate::listener::Endpoint;
-use crate::row::Valid::{Any, Range};
+use crate::row::Valid::{Any, EachOf, Range};
 use crate::table::table;
 
 const INT_MAX: i64 = i32::MAX as i64;
 const LONG_MAX: i64 = i64::MAX;
+/// By name, or by Kafka's class.
+const ASSIGNORS: &[&str] = &[
+    "uniform",
+    "range",
+    "org.apache.kafka.coordinator.group.assignor.UniformAssignor",
+    "org.apache.kafka.coordinator.group.assignor.RangeAssignor",
+];
 
 table! {
     /// Settings of the broker, whole: what was given, then the defaults.
@@ -26,6 +33,21 @@ table! {
         "Whether topics can be deleted.";
     fetch_max_bytes: usize = "fetch.max.bytes", Int, Some("57671680"), Range(1024, INT_MAX), Medium, Restart, &[],
         "Most bytes in one fetch response, whatever the client asks for; the first batch is sent whole even if it is larger.";
+    group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", Int, Some("1000"), Range(0, INT_MAX), Medium, Restart,
+        &[],
+        "Least time between two assignments of a consumer group (KIP-848): members that come together are assigned together.";
+    group_consumer_assignors: Vec<String> = "group.consumer.assignors", List, Some("uniform,range"), EachOf(ASSIGNORS), Medium, Restart, &[],
+        "Assignors that members of consumer groups may ask for; the first is for groups whose members ask for none.";
+    group_consumer_heartbeat_interval_ms: i32 = "group.consumer.heartbeat.interval.ms", Int, Some("5000"), Range(1, INT_MAX), Medium, Restart,
+        &[],
+        "How often members of consumer groups are told to send heartbeats.";
+    group_consumer_max_size: usize = "group.consumer.max.size", Int, Some("2147483647"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Most members of one consumer group.";
+    group_consumer_regex_refresh_interval_ms: i64 = "group.consumer.regex.refresh.interval.ms", Int, Some("600000"), Range(10_000, INT_MAX), Medium, Restart,
+        &[],
+        "How often subscriptions by pattern are matched again although no topic has come or gone.";
+    group_consumer_session_timeout_ms: i32 = "group.consumer.session.timeout.ms", Int, Some("45000"), Range(1, INT_MAX), Medium, Restart, &[],
+        "A member of a consumer group that has not been heard of for this long is given up.";
     group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", Int, Some("3000"), Range(0, INT_MAX), Medium, Restart, &[],
         "How long the first rebalance of an empty group waits for more members; it is extended while they keep coming, up to their rebalance timeout.";
     group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms", Int, Some("1800000"), Range(1, INT_MAX), Medium, Restart, &[],

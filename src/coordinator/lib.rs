@@ -8,6 +8,7 @@
 //! What was changed at once may still be lost: therefore no reply leaves before all that the machine has asked to append until then is stable.
 //! If an append fails, the host throws the machine away and replays the log: the members and producers who waited are told to come back.
 
+pub mod consumer_group;
 mod effects;
 pub mod group;
 

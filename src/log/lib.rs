@@ -47,6 +47,7 @@ mod replay;
 mod retention;
 mod retention_clock;
 mod retention_task;
+mod rewrite;
 mod scan;
 mod segment;
 mod shard;

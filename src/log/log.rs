@@ -99,8 +99,8 @@ impl Log {
                 inner.volume.guard.check(&inner.volume.path).map_err(AppendError::Full)?;
             }
             let bytes_max = inner.volume.journal.entry_bytes_max();
-            let entry =
-                state.takes_journal(batch_bytes, bytes_max).then(|| inner.entry(&state, state.end_offset, &batch));
+            let takes_journal = state.takes_journal(batch_bytes, bytes_max, inner.shard.options.direct_bytes);
+            let entry = takes_journal.then(|| inner.entry(&state, state.end_offset, &batch));
             let segments = state.segments.len();
             let sequence = state.append(batch);
             state.snapshots.is_due = state.segments.len() > segments;

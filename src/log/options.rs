@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// See [`ShardLogsOptions::direct_bytes`].
+pub(crate) const DIRECT_BYTES: usize = 256 << 10;
+
 /// What an ack waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum StableMode {
@@ -86,6 +89,11 @@ pub struct ShardLogsOptions {
     pub writes_in_flight: usize,
     /// Writes in flight that nobody waits for.
     pub flushes_in_flight: usize,
+    /// A log with more than this waiting to become stable goes straight to its segment: the second write of the same bytes costs more than
+    /// a shared write saves (`bench/README.md`, "direct path").
+    pub direct_bytes: usize,
+    /// Bytes of disk reads in flight; an eighth of it while producers are at work.
+    pub read_bytes_in_flight: usize,
     /// Memory for what was read from segments: read-ahead stops there. What clients have not received yet counts.
     pub read_memory_bytes: usize,
     /// Size of a reader's first read; of one that reads on they grow to eight times that.
@@ -110,6 +118,8 @@ impl ShardLogsOptions {
             tail_cache_bytes: 256 << 20,
             writes_in_flight: 32,
             flushes_in_flight: 4,
+            direct_bytes: DIRECT_BYTES,
+            read_bytes_in_flight: 8 << 20,
             read_memory_bytes: 16 << 20,
             read_bytes_first: 128 << 10,
             metrics: Rc::default(),

@@ -17,7 +17,7 @@ use crate::listing::Listing;
 use crate::segment::Segment;
 use crate::state::{LogState, WRITE_SPAN_BYTES};
 use crate::visitor::{Visitor, WithSnapshots};
-use crate::{LogOptions, OpenError, files, scan, snapshots};
+use crate::{LogOptions, OpenError, files, rewrite, scan, snapshots};
 use ringlane_protocol::storage::txn_index;
 use ringlane_runtime::{BLOCK_BYTES, File, FileMode, fs};
 use scan::{Bad, Scanner};
@@ -326,8 +326,10 @@ impl<'a> Recovery<'a> {
                 self.cut_bytes += file_bytes - scanned.bytes;
             }
         }
-        // Also without a bad batch: a write of the process before may still have been on its way to the device.
-        if file_bytes != scanned.bytes || (is_last && !self.known.stopped_clean) {
+        if !self.known.stopped_clean {
+            // Also without a bad batch: a write of the process before may still have been on its way to the device.
+            rewrite::rewrite(&file, from, scanned.bytes).await.map_err(io_error(&path, "making it durable"))?;
+        } else if file_bytes != scanned.bytes {
             file.set_len(scanned.bytes).await.map_err(io_error(&path, "cutting the file to its good part"))?;
             file.sync().await.map_err(io_error(&path, "syncing"))?;
         }

@@ -169,7 +169,11 @@ impl ShardLogs {
             write_slots: Budget::new("log writes", options.writes_in_flight),
             flush_slots: Budget::new("log flushes", options.flushes_in_flight),
             sync_slots: Budget::new("log syncs", SYNCS_IN_FLIGHT),
-            read_ahead: ReadAhead::new(options.read_memory_bytes, options.read_bytes_first),
+            read_ahead: ReadAhead::new(
+                options.read_memory_bytes,
+                options.read_bytes_in_flight,
+                options.read_bytes_first,
+            ),
             unlink_slot: Budget::new("file removals", 1),
             pace: RefCell::default(),
             handles: RefCell::default(),

@@ -3,7 +3,6 @@
 //! Lives in a `RefCell` on the home shard and is borrowed for the length of one decision, never across an await. `log` appends and
 //! plans reads; `writer` asks for the next step, performs it and reports back; `recovery` builds the first state.
 
-use crate::journal::ENTRY_BYTES_MAX;
 use crate::read::ReadRange;
 use crate::segment::Segment;
 use crate::snapshots::Snapshots;
@@ -19,10 +18,6 @@ pub(crate) const WRITE_BYTES_MAX: usize = 1 << 20;
 /// damage by that.
 pub(crate) const WRITE_SPAN_BYTES: u64 = WRITE_BYTES_MAX as u64;
 const _: () = assert!(WRITE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
-/// A log with more than this waiting to become stable goes straight to its segment: the second write of the same bytes costs more than a
-/// shared write saves (`bench/README.md`, "direct path").
-const DIRECT_BYTES: usize = 256 << 10;
-const _: () = assert!(ENTRY_BYTES_MAX <= DIRECT_BYTES);
 /// So much that is stable is worth a write of its own. Less waits for company, for a second at most.
 const FLUSH_BYTES: u64 = 512 << 10;
 
@@ -208,9 +203,10 @@ impl LogState {
         self.unflushed_bytes - self.flushable_bytes
     }
 
-    /// A batch of `bytes` is about to be appended: says whether it goes to the journal, which takes up to `journal_bytes_max`.
-    pub fn takes_journal(&mut self, bytes: usize, journal_bytes_max: usize) -> bool {
-        self.direct |= bytes > journal_bytes_max || self.unstable_bytes() as usize + bytes > DIRECT_BYTES;
+    /// A batch of `bytes` is about to be appended: says whether it goes to the journal, which takes up to `journal_bytes_max`, or with more
+    /// than `direct_bytes` waiting past it.
+    pub fn takes_journal(&mut self, bytes: usize, journal_bytes_max: usize, direct_bytes: usize) -> bool {
+        self.direct |= bytes > journal_bytes_max || self.unstable_bytes() as usize + bytes > direct_bytes;
         !self.direct
     }
 
@@ -470,6 +466,8 @@ pub(crate) enum Eviction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::ENTRY_BYTES_MAX;
+    use crate::options::DIRECT_BYTES;
     use bytes::Bytes;
 
     fn log(segment_bytes: u32) -> LogState {
@@ -548,7 +546,7 @@ mod tests {
         let mut state = log(1 << 30);
         let bytes = Bytes::from(vec![7; 1000]);
         for offset in 0..3 {
-            assert!(state.takes_journal(1000, ENTRY_BYTES_MAX));
+            assert!(state.takes_journal(1000, ENTRY_BYTES_MAX, DIRECT_BYTES));
             let batch =
                 AppendBatch { bytes: bytes.clone(), base_offset: offset, last_offset: offset, max_timestamp: -1 };
             state.append(batch);
@@ -566,13 +564,13 @@ mod tests {
     #[test]
     fn a_log_with_much_pending_passes_the_journal_until_all_is_stable() {
         let mut state = log(1 << 30);
-        assert!(state.takes_journal(1000, ENTRY_BYTES_MAX));
+        assert!(state.takes_journal(1000, ENTRY_BYTES_MAX, DIRECT_BYTES));
         append(&mut state, 1000);
         state.direct = false;
-        assert!(!state.takes_journal(DIRECT_BYTES, ENTRY_BYTES_MAX));
+        assert!(!state.takes_journal(DIRECT_BYTES, ENTRY_BYTES_MAX, DIRECT_BYTES));
         append(&mut state, DIRECT_BYTES);
         assert!(
-            !state.takes_journal(1, ENTRY_BYTES_MAX),
+            !state.takes_journal(1, ENTRY_BYTES_MAX, DIRECT_BYTES),
             "also the small one behind it: the journal would have a hole"
         );
         append(&mut state, 1);
@@ -581,7 +579,7 @@ mod tests {
         write(&mut state);
         assert_eq!((state.stable_offset, state.synced_offset, state.direct), (3, 3, false));
         assert_eq!((state.flushable_bytes, state.unflushed_bytes), (0, 0));
-        assert!(state.takes_journal(1000, ENTRY_BYTES_MAX));
+        assert!(state.takes_journal(1000, ENTRY_BYTES_MAX, DIRECT_BYTES));
     }
 
     /// An evicted batch that is not on disk would be gone.

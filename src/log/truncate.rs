@@ -94,9 +94,12 @@ async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
     if !is_on(Mutant::KeepTruncatedBytes) {
         file.set_len(segment.bytes).await?;
     }
-    file.sync().await?;
-    cleaner::lower_checkpoint(&log.folder, end_offset).await?;
     let partial_block = scan::partial_block(&file, segment.bytes).await?;
+    let durable = match file.sync().await {
+        Ok(()) => cleaner::lower_checkpoint(&log.folder, end_offset).await,
+        Err(error) => Err(error),
+    };
+    // Also when that failed: the file is shorter already, and who reads on must not look for what it had.
     let segment = Segment { file: Some(file), aborted, ..segment };
     let freed = log.change(|state| state.truncate(end_offset, segment, partial_block));
     log.shard.tail_freed(freed);
@@ -105,7 +108,7 @@ async fn cut(log: &Rc<LogInner>, offset: i64) -> io::Result<()> {
     if !is_on(Mutant::KeepReadAhead) {
         log.shard.read_ahead.forget(log.key);
     }
-    Ok(())
+    durable
 }
 
 /// The segment as it is without the batches that end at `offset` or later, and where the log then ends.

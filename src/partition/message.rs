@@ -4,6 +4,7 @@
 //! are `Send`, own their bytes and hold no reference to either shard.
 
 use bytes::Bytes;
+use ringlane_log::ReadData;
 use ringlane_protocol::records::BatchHeader;
 use ringlane_protocol::{ErrorCode, TopicId};
 use ringlane_runtime::Buffer;
@@ -193,13 +194,20 @@ pub struct ReadResult {
     pub current_leader: Option<LeaderHint>,
     /// `None` for read_uncommitted (null on the wire).
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
-    /// Together whole batches, in order; the first may begin before the offset that was asked for. One may lie in several slices.
+    /// Together whole batches, in order; the first may begin before the offset that was asked for. One may lie in several slices:
+    /// [`ReadResult::joined`] is for who parses them.
     pub slices: Vec<Bytes>,
     /// Bytes in `slices`.
     pub bytes: usize,
 }
 
 impl ReadResult {
+    /// The same in slices of whole batches each.
+    pub fn joined(self) -> ReadResult {
+        let slices = ReadData { slices: self.slices, bytes: self.bytes }.joined().slices;
+        ReadResult { slices, ..self }
+    }
+
     pub(crate) fn failed(error: ErrorCode) -> ReadResult {
         ReadResult {
             error,

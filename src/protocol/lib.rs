@@ -9,6 +9,7 @@
 //!   generated from `schema/` by `cargo run -p ringlane-protocol --example generate`.
 //! * [`hot`]: hand-written views and writers for the messages that carry the load.
 //! * [`records`] and [`compression`]: what partitions hold. [`internal`]: the records of Kafka's internal topics.
+//! * [`consumer_protocol`]: what members of a classic consumer group tell each other.
 //! * [`storage`]: the files that lie beside them on disk.
 
 mod api_key;
@@ -21,6 +22,7 @@ mod topic_id;
 mod generated;
 
 pub mod compression;
+pub mod consumer_protocol;
 pub mod hot;
 pub mod internal;
 pub mod records;

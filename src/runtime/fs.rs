@@ -113,3 +113,17 @@ pub async fn lock_dir(path: &Path) -> io::Result<DirLock> {
     };
     Ok(DirLock { _inner: inner })
 }
+
+/// A lock of the kind that Java takes (`FileChannel.tryLock`), until drop or the process's end.
+pub struct PosixLock {
+    _inner: ring::posix_lock::PosixLock,
+}
+
+/// Locks a file of Kafka's; `WouldBlock` with the holder's pid when another process holds it. `None` when there is no such file, or it can
+/// only be read and nobody holds it. In the simulator nobody else does.
+pub async fn posix_lock(path: &Path) -> io::Result<Option<PosixLock>> {
+    match backend_of_shard("fs::posix_lock") {
+        Backend::Sim => Ok(None),
+        _ => Ok(ring::posix_lock::posix_lock(path).await?.map(|inner| PosixLock { _inner: inner })),
+    }
+}

@@ -28,6 +28,7 @@ pub(crate) mod file;
 pub(crate) mod fs;
 pub(crate) mod helpers;
 pub(crate) mod net;
+pub(crate) mod posix_lock;
 mod preflight;
 pub(crate) mod random;
 pub(crate) mod signal;

@@ -69,6 +69,30 @@ fn javas_consumer_and_its_group_tool_agree_on_a_group() {
     assert!(!java(groups, &["--list"]).contains("readers"));
 }
 
+/// Our own commands are what an operator has at hand when a consumer is behind.
+#[test]
+fn our_own_commands_read_in_a_group_describe_it_and_move_it() {
+    let broker = Broker::start(AT_ONCE);
+    let ringlane = |arguments: &[&str]| run(RINGLANE, &[arguments, &["--brokers", broker.address()]].concat(), "");
+    ringlane(&["topic", "create", "orders", "--partitions", "2"]);
+    produce(&broker, &lines(0, 10));
+    assert_eq!(sorted(&ringlane(&["consume", "orders", "-g", "readers", "-n", "6"])).len(), 6);
+    let lag = |described: &str| -> i64 { columns(described, "orders").map(|row| row[5].parse().unwrap_or(0)).sum() };
+    let described = ringlane(&["group", "describe", "readers"]);
+    assert_eq!(lag(&described), 4, "{described}");
+    assert_eq!(sorted(&ringlane(&["consume", "orders", "-g", "readers", "-n", "4"])).len(), 4);
+    assert_eq!(ringlane(&["group", "list"]), "GROUP    TYPE     STATE  PROTOCOL\nreaders  classic  Empty  consumer\n");
+
+    let seek = ["group", "seek", "readers", "--topic", "orders", "--to-earliest"];
+    let would_be = ringlane(&seek);
+    assert!(columns(&would_be, "orders").all(|row| row[4] == "0"), "{would_be}");
+    assert_eq!(lag(&ringlane(&["group", "describe", "readers"])), 0, "a plan moves nothing");
+    ringlane(&[&seek[..], &["--apply"]].concat());
+    assert_eq!(lag(&ringlane(&["group", "describe", "readers"])), 10);
+    assert_eq!(ringlane(&["group", "delete", "readers"]), "GROUP    STATUS\nreaders  OK\n");
+    assert_eq!(ringlane(&["group", "list", "-f", "json"]), "[]\n");
+}
+
 /// A restart of the broker must not move a group: its members come back, its offsets are there.
 #[test]
 fn a_group_survives_a_restart_of_its_broker() {

@@ -5,8 +5,10 @@
 //! `target/clients`, the first time a test asks for them.
 
 mod commands;
+mod consumer_groups;
 mod groups;
 mod logs;
+mod ours;
 mod support;
 
 use commands::RINGLANE;

@@ -13,6 +13,7 @@
 mod client;
 mod cluster;
 mod consumer;
+mod groups;
 mod history;
 mod library;
 mod producer;

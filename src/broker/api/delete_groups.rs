@@ -26,9 +26,6 @@ pub async fn answer(request: Request) -> Handled {
 }
 
 async fn delete(request: &Request, group: &str) -> ErrorCode {
-    if group.is_empty() {
-        return ErrorCode::InvalidGroupId;
-    }
     match request.shard().ask_group(group, GroupRequest::Delete(vec![group.to_owned()])).await {
         Ok(GroupReply::Delete(codes)) => codes.first().copied().unwrap_or(ErrorCode::UnknownServerError),
         Ok(_) => ErrorCode::UnknownServerError,

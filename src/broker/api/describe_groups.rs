@@ -12,7 +12,7 @@ use ringlane_protocol::describe_groups::{
 /// First version whose clients know GROUP_ID_NOT_FOUND; the others are told of a dead group (KIP-1043).
 const NOT_FOUND_FROM: i16 = 6;
 /// Operations on a group (KIP-430) when nothing is forbidden: READ, DELETE, DESCRIBE and both CONFIGS.
-const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+pub const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
 struct Found {
     group: String,
@@ -35,9 +35,6 @@ pub async fn answer(request: Request) -> Handled {
 }
 
 async fn describe(request: &Request, group: String) -> Found {
-    if group.is_empty() {
-        return Found { group, result: Err(ErrorCode::InvalidGroupId), message: None };
-    }
     let asked = GroupRequest::Describe(vec![group.clone()]);
     let mut result = match request.shard().ask_group(&group, asked).await {
         Ok(GroupReply::Describe(mut groups)) => groups.pop().ok_or(ErrorCode::UnknownServerError),

@@ -6,6 +6,8 @@
 mod alter_configs;
 mod api_versions;
 mod auto_create;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -85,6 +87,8 @@ pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), C
         ApiKey::DescribeGroups => later(request, describe_groups::answer),
         ApiKey::ListGroups => later(request, list_groups::answer),
         ApiKey::DeleteGroups => later(request, delete_groups::answer),
+        ApiKey::ConsumerGroupHeartbeat => later(request, consumer_group_heartbeat::answer),
+        ApiKey::ConsumerGroupDescribe => later(request, consumer_group_describe::answer),
         other => return Err(CloseReason::Unsupported { key: other.code(), version: request.version }),
     }
     Ok(())

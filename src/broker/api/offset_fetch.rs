@@ -17,6 +17,8 @@ use std::rc::Rc;
 const GROUP_ERROR_FROM: i16 = 2;
 /// First version for several groups (KIP-709).
 const BATCHED_FROM: i16 = 8;
+/// First version that says which member of a consumer group asks (KIP-848).
+const MEMBERS_FROM: i16 = 9;
 /// First version that names topics by their ids (KIP-516).
 const TOPIC_IDS_FROM: i16 = 10;
 
@@ -49,7 +51,12 @@ fn asked(request: &Request) -> Result<Vec<FetchOffsets>, CloseReason> {
             partitions: topic.partition_indexes.clone(),
         };
         let topics = body.topics.as_ref().map(|topics| topics.iter().map(topic).collect());
-        return Ok(vec![FetchOffsets { group: body.group_id.to_owned(), topics, require_stable }]);
+        return Ok(vec![FetchOffsets {
+            group: body.group_id.to_owned(),
+            topics,
+            require_stable,
+            ..FetchOffsets::default()
+        }]);
     }
     let image = request.shard().image();
     let topic = |topic: &OffsetFetchRequestTopics<'_>| FetchTopic {
@@ -65,6 +72,8 @@ fn asked(request: &Request) -> Result<Vec<FetchOffsets>, CloseReason> {
         group: group.group_id.to_owned(),
         topics: group.topics.as_ref().map(|topics| topics.iter().map(topic).collect()),
         require_stable,
+        member_id: group.member_id.map(str::to_owned),
+        member_epoch: (request.version >= MEMBERS_FROM).then_some(group.member_epoch),
     });
     Ok(groups.collect())
 }

@@ -139,6 +139,14 @@ impl<M: Machine> Host<M> {
         self.end_life(Phase::Out(error), error);
     }
 
+    /// The log cannot be read now. Whoever asks need not wait for it.
+    pub fn cannot_load(&self, life: u64, error: ErrorCode) {
+        let mut state = self.state.borrow_mut();
+        if state.life == life {
+            state.phase = Phase::Out(code_for_waiting(error));
+        }
+    }
+
     /// A machine has been replayed to the end of the log.
     pub fn activate(self: &Rc<Self>, mut machine: M, life: u64) {
         let mut state = self.state.borrow_mut();

@@ -57,8 +57,11 @@ pub async fn load<M: Machine>(host: &Weak<Host<M>>, life: u64, after: Duration) 
                 return Ok(());
             }
             Err(LoadError::NotLeader) => return Err(ErrorCode::NotCoordinator),
-            Err(error @ LoadError::Read(_)) => {
+            Err(LoadError::Read(error)) => {
                 tracing::warn!(partition = at.partition, "a coordinator cannot load: {error}; it tries again");
+                if let Some(host) = host.upgrade() {
+                    host.cannot_load(life, error);
+                }
             }
             Err(error) => {
                 tracing::error!(
@@ -114,7 +117,10 @@ async fn read(home: &HomeShard, at: TopicPartition, from: i64) -> Result<(Vec<By
     };
     let Some(result) = home.read(request).await.results.pop() else { return Ok((Vec::new(), -1)) };
     match result.error {
-        ErrorCode::None => Ok((result.slices, result.high_watermark)),
+        ErrorCode::None => {
+            let result = result.joined();
+            Ok((result.slices, result.high_watermark))
+        }
         error => Err(read_error(error)),
     }
 }

@@ -10,16 +10,20 @@ mod load;
 mod machine;
 mod table;
 mod topic;
+mod topics;
 
 pub use call::{Answers, GroupCall, GroupResult, ReplyVia};
 pub use topic::{CoordinatorTopic, partition_of};
 
 use crate::shard::Shard;
+use ringlane_config::BrokerConfig;
+use ringlane_coordinator::consumer_group::{Assignor, ConsumerGroupOptions};
 use ringlane_coordinator::group::{GroupMachine, GroupOptions};
 use ringlane_metadata::Image;
 use ringlane_protocol::{ErrorCode, TopicId};
 use std::rc::Rc;
 use table::HostTable;
+use topics::ClusterTopics;
 
 /// What a batch needs besides the keys and values of its records.
 const BATCH_OVERHEAD_BYTES: usize = 1_024;
@@ -30,15 +34,17 @@ pub struct Coordinators {
     pub groups: HostTable<GroupMachine>,
     /// Requests of this shard's connections whose answers come by ticket.
     pub answers: Answers,
+    topics: Rc<ClusterTopics>,
 }
 
 impl Coordinators {
     /// The metadata has changed: begins where this broker leads now, ends where it does not any more.
     pub fn follow(&self, shard: &Shard, image: &Image) {
+        self.topics.follow(shard.image());
         let options = |topic: TopicId| group_options(shard, topic);
         self.groups.follow(shard, image, CoordinatorTopic::Offsets, |topic| {
-            let options = options(topic);
-            Rc::new(move || GroupMachine::new(options.clone()))
+            let (options, topics) = (options(topic), self.topics.clone());
+            Rc::new(move || GroupMachine::new(options.clone()).with_topics(topics.clone()))
         });
     }
 
@@ -67,5 +73,17 @@ fn group_options(shard: &Shard, topic: TopicId) -> GroupOptions {
         offsets_retention_ms: i64::from(broker.offsets_retention_minutes) * 60_000,
         offsets_retention_check_interval_ms: broker.offsets_retention_check_interval_ms,
         records_bytes_max: batch_bytes_max.saturating_sub(BATCH_OVERHEAD_BYTES),
+        consumer: consumer_options(&shard.config.broker),
+    }
+}
+
+fn consumer_options(broker: &BrokerConfig) -> ConsumerGroupOptions {
+    ConsumerGroupOptions {
+        session_timeout_ms: broker.group_consumer_session_timeout_ms,
+        heartbeat_interval_ms: broker.group_consumer_heartbeat_interval_ms,
+        assignment_interval_ms: broker.group_consumer_assignment_interval_ms,
+        max_size: broker.group_consumer_max_size,
+        assignors: broker.group_consumer_assignors.iter().filter_map(|name| Assignor::from_name(name)).collect(),
+        regex_refresh_interval_ms: broker.group_consumer_regex_refresh_interval_ms,
     }
 }

@@ -1,5 +1,7 @@
 //! `ringlane consume`: records of one topic to standard output, by partition and offset.
 
+mod member;
+
 use std::time::Duration;
 
 use ringlane_client::{Client, Consumer, ConsumerOptions, ConsumerRecord, StartAt};
@@ -14,6 +16,9 @@ use crate::table::{Printed, json, print_bytes};
 const POLL: Duration = Duration::from_millis(500);
 
 pub fn run(args: ConsumeArgs) -> Result<(), Failed> {
+    if args.group.is_some() {
+        return member::run(args);
+    }
     shard::run(move || async move {
         let client = shard::connect(&args.brokers).await?;
         consume(&client, &args).await
@@ -21,7 +26,7 @@ pub fn run(args: ConsumeArgs) -> Result<(), Failed> {
 }
 
 async fn consume(client: &Client, args: &ConsumeArgs) -> Result<(), Failed> {
-    let consumer = Consumer::new(client, ConsumerOptions::default());
+    let consumer = Consumer::new(client, ConsumerOptions { isolation: args.isolation, ..ConsumerOptions::default() });
     let partitions = partitions(client, args).await?;
     let mut ends = Vec::new();
     for &partition in &partitions {

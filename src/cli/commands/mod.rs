@@ -6,3 +6,4 @@ pub mod group;
 pub mod log;
 pub mod produce;
 pub mod topic;
+pub mod txn;

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::BufRead;
 use std::rc::Rc;
+use std::time::Duration;
 
-use ringlane_client::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};
+use ringlane_client::{Acks, ClientError, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};
 use ringlane_runtime::blocking;
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ use crate::table::{Table, json, print};
 
 /// Records whose delivery is not looked at yet; more wait until the oldest is known.
 const DELIVERIES_MAX: usize = 20_000;
+/// The most that a broker allows unless it is told otherwise (`transaction.max.timeout.ms`): input may come slowly.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(900);
 /// A line without an end must not take all memory; no broker takes a record of this size.
 const LINE_BYTES_MAX: usize = 128 << 20;
 
@@ -26,22 +29,48 @@ pub fn run(args: ProduceArgs) -> Result<(), Failed> {
 async fn produce(args: ProduceArgs, headers: Vec<(String, Option<bytes::Bytes>)>) -> Result<(), Failed> {
     let client = shard::connect_to_create(&args.brokers).await?;
     let producer = Producer::new(&client, options(&args));
+    if args.transactional_id.is_none() {
+        return send_all(&producer, &args, headers).await?.tell(&args);
+    }
+    producer.init_transactions().await?;
+    producer.begin_transaction().await?;
+    let outcome = match send_all(&producer, &args, headers).await {
+        Ok(sent) => producer.commit_transaction().await.map(|()| sent).map_err(Failed::from),
+        Err(failed) => Err(failed),
+    };
+    match outcome {
+        Ok(sent) => sent.tell(&args),
+        Err(failed) => match producer.abort_transaction().await {
+            Ok(()) => Err(Failed::new(format!("{failed}. The transaction was aborted: no record counts"))),
+            // Another producer has the id, and its coordinator has aborted this transaction: an abort only hears that again.
+            Err(ClientError::Fatal { .. }) => Err(failed),
+            Err(error) => Err(Failed::new(format!("{failed}. The transaction could not be aborted either: {error}"))),
+        },
+    }
+}
+
+/// Every line of standard input, to the last acknowledgement.
+async fn send_all(
+    producer: &Producer,
+    args: &ProduceArgs,
+    headers: Vec<(String, Option<bytes::Bytes>)>,
+) -> Result<Sent, Failed> {
     let template = ProducerRecord { partition: args.partition, headers, ..ProducerRecord::to(args.topic.as_str()) };
     let mut sent = Sent::default();
     let mut lines = Lines::default();
     while let Some(chunk) = read_chunk().await? {
         for line in lines.push(&chunk)? {
-            sent.take(producer.send(record(&template, line, &args)?).await?).await?;
+            sent.take(producer.send(record(&template, line, args)?).await?).await?;
         }
     }
     if let Some(line) = lines.rest() {
-        sent.take(producer.send(record(&template, line, &args)?).await?).await?;
+        sent.take(producer.send(record(&template, line, args)?).await?).await?;
     }
     // What failed is told by the deliveries, with the record's own reason.
     let flushed = producer.flush().await;
     sent.finish().await?;
     flushed?;
-    sent.tell(&args)
+    Ok(sent)
 }
 
 fn options(args: &ProduceArgs) -> ProducerOptions {
@@ -49,6 +78,8 @@ fn options(args: &ProduceArgs) -> ProducerOptions {
         acks: args.acks,
         idempotence: args.acks == Acks::All,
         compression: args.compression,
+        transactional_id: args.transactional_id.clone(),
+        transaction_timeout: TRANSACTION_TIMEOUT,
         ..ProducerOptions::default()
     }
 }

@@ -1,264 +1,250 @@
-//! Groups, as an operator asks for them: which there are, who is in them, how far they have read. Each is asked of its coordinator, which is
-//! looked up each time: an operator asks seldom, and groups move.
+//! Groups seen from outside: which there are, who is in them, where they stand, and moving them elsewhere.
 
 use super::{Admin, check, missing};
+use crate::coordinator::{Coordinator, CoordinatorOf};
+use crate::group::offsets;
 use crate::retry::Retry;
-use crate::{ClientError, Connection};
+use crate::{ClientError, CommittedOffset, Connection, GroupMetadata, TopicPartition};
+use ringlane_protocol::consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
+use ringlane_protocol::consumer_protocol::Assignment;
 use ringlane_protocol::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use ringlane_protocol::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
-use ringlane_protocol::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ringlane_protocol::list_groups::{ListGroupsRequest, ListGroupsResponse};
-use ringlane_protocol::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+use ringlane_protocol::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic, OffsetDeleteResponse,
 };
-use ringlane_protocol::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse};
-use ringlane_protocol::{ApiKey, DecodeError, ErrorCode, Reader};
+use ringlane_protocol::{ApiKey, ErrorCode};
 use std::collections::BTreeMap;
 
-/// FindCoordinator's number for groups.
-const GROUP: i8 = 0;
-/// OffsetCommit of somebody who is no member.
-const NO_GENERATION: i32 = -1;
-/// Versions that name topics: from 10 on they have ids only, and offsets of topics that are gone would not be seen.
-const OFFSETS_BY_NAME: i16 = 9;
+/// What DescribeGroups below version 6 calls a group that there is not.
+const DEAD: &str = "Dead";
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupListing {
     pub group: String,
-    /// `consumer` of consumers, `connect` of workers; "" of a group that only has offsets.
-    pub protocol_type: String,
+    /// "classic", "consumer", "share" or "streams"; empty when the broker does not tell.
+    pub kind: String,
     pub state: String,
+    /// "consumer" for consumers, other words for others; empty for a group that only has offsets.
+    pub protocol_type: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupDescription {
     pub group: String,
+    /// "classic" or "consumer".
+    pub kind: &'static str,
     pub state: String,
     pub protocol_type: String,
-    /// How partitions are assigned, while the group is stable.
-    pub protocol: String,
-    pub coordinator: i32,
+    /// Empty while the group has none.
+    pub assignor: String,
+    /// HOST:PORT.
+    pub coordinator: String,
+    /// With the consumer protocol; -1 in a classic group.
+    pub epoch: i32,
     pub members: Vec<GroupMember>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupMember {
     pub member_id: String,
-    pub instance_id: Option<String>,
+    pub instance: Option<String>,
     pub client_id: String,
     pub host: String,
-    /// Of consumers; other members' assignments are their own affair.
-    pub partitions: Vec<(String, i32)>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupOffset {
-    pub topic: String,
-    pub partition: i32,
-    pub offset: i64,
+    /// With the consumer protocol; -1 in a classic group.
+    pub epoch: i32,
+    pub assignment: Vec<TopicPartition>,
 }
 
 impl Admin {
-    /// The groups of all brokers, by name.
-    pub async fn groups(&self) -> Result<Vec<GroupListing>, ClientError> {
-        let what = "listing groups";
-        let mut groups = BTreeMap::new();
-        for broker in self.describe_cluster().await?.brokers {
-            let mut retry = Retry::within(self.client.options().api_timeout);
-            let listed = loop {
-                let outcome = async {
-                    let reply = self.client.open(broker.id).await?.call(&ListGroupsRequest::default()).await?;
-                    let response: ListGroupsResponse = reply.body()?;
-                    check(what, response.error_code, None)?;
-                    let listing = |group: &ringlane_protocol::list_groups::ListedGroup<'_>| GroupListing {
-                        group: group.group_id.to_owned(),
-                        protocol_type: group.protocol_type.to_owned(),
-                        state: group.group_state.to_owned(),
-                    };
-                    Ok(response.groups.iter().map(listing).collect::<Vec<_>>())
+    /// Every group of the cluster, by name. Asks every broker: each knows those that it coordinates.
+    pub async fn list_groups(&self) -> Result<Vec<GroupListing>, ClientError> {
+        let mut groups = Vec::new();
+        for broker in self.client.brokers() {
+            let what = format!("groups of broker {}", broker.id);
+            let request = ListGroupsRequest::default();
+            let read = async || {
+                let reply = self.client.open(broker.id).await?.call(&request).await?;
+                let response: ListGroupsResponse = reply.body()?;
+                check(&what, response.error_code, None)?;
+                let listing = |group: &ringlane_protocol::list_groups::ListedGroup<'_>| GroupListing {
+                    group: group.group_id.to_string(),
+                    kind: group.group_type.to_string(),
+                    state: group.group_state.to_string(),
+                    protocol_type: group.protocol_type.to_string(),
                 };
-                match outcome.await {
-                    Ok(listed) => break listed,
-                    Err(error) => retry.after(what, error).await?,
-                }
+                Ok(response.groups.iter().map(listing).collect::<Vec<_>>())
             };
-            groups.extend(listed.into_iter().map(|group| (group.group.clone(), group)));
+            groups.extend(self.patiently(&what, read).await?);
         }
-        Ok(groups.into_values().collect())
+        groups.sort();
+        groups.dedup();
+        Ok(groups)
     }
 
+    /// [`ErrorCode::GroupIdNotFound`] when there is no such group.
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, ClientError> {
         let what = format!("describing group {group}");
-        let request = DescribeGroupsRequest { groups: vec![group], ..Default::default() };
-        self.at_coordinator(&what, group, async |coordinator, connection| {
-            let reply = connection.call(&request).await?;
-            let response: DescribeGroupsResponse = reply.body()?;
-            let found = response.groups.first().ok_or_else(|| missing(&what))?;
-            check(&what, found.error_code, found.error_message)?;
-            let member = |member: &ringlane_protocol::describe_groups::DescribedGroupMember<'_>| GroupMember {
-                member_id: member.member_id.to_owned(),
-                instance_id: member.group_instance_id.map(str::to_owned),
-                client_id: member.client_id.to_owned(),
-                host: member.client_host.to_owned(),
-                partitions: assigned(member.member_assignment).unwrap_or_default(),
-            };
-            Ok(GroupDescription {
-                group: group.to_owned(),
-                state: found.group_state.to_owned(),
-                protocol_type: found.protocol_type.to_owned(),
-                protocol: found.protocol_data.to_owned(),
-                coordinator,
-                members: found.members.iter().map(member).collect(),
-            })
-        })
-        .await
-    }
-
-    /// All that the group has committed.
-    pub async fn group_offsets(&self, group: &str) -> Result<Vec<GroupOffset>, ClientError> {
-        let what = format!("offsets of group {group}");
-        let of_group = OffsetFetchRequestGroup { group_id: group, topics: None, ..Default::default() };
-        // Versions below 8 have one group, in another field.
-        let request =
-            OffsetFetchRequest { group_id: group, topics: None, groups: vec![of_group], require_stable: false };
-        self.at_coordinator(&what, group, async |_, connection| {
-            let version = connection.version_up_to(ApiKey::OffsetFetch, OFFSETS_BY_NAME)?;
-            let reply = connection.call_at(version, &request).await?;
-            let response: OffsetFetchResponse = reply.body()?;
-            let mut offsets = Vec::new();
-            match response.groups.first() {
-                Some(found) => {
-                    check(&what, found.error_code, None)?;
-                    for topic in &found.topics {
-                        let committed = topic.partitions.iter().map(|p| (p.partition_index, p.committed_offset));
-                        offsets.extend(committed.map(|at| offset(topic.name, at)));
-                    }
-                }
-                None => {
-                    check(&what, response.error_code, None)?;
-                    for topic in &response.topics {
-                        let committed = topic.partitions.iter().map(|p| (p.partition_index, p.committed_offset));
-                        offsets.extend(committed.map(|at| offset(topic.name, at)));
-                    }
+        let coordinator = Coordinator::new(&self.client, CoordinatorOf::Group, group);
+        let what = what.as_str();
+        let describe = async |connection: Connection| {
+            if connection.version_of(ApiKey::ConsumerGroupDescribe).is_ok() {
+                match describe_consumer(&connection, group, what).await {
+                    // It speaks the classic protocol, or is no group at all.
+                    Err(error) if error.code() == Some(ErrorCode::GroupIdNotFound) => {}
+                    outcome => return outcome,
                 }
             }
-            Ok(offsets)
-        })
-        .await
-    }
-
-    /// Moves a group that has no members.
-    pub async fn set_group_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<(), ClientError> {
-        let what = format!("setting offsets of group {group}");
-        let mut by_topic: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-        for GroupOffset { topic, partition, offset } in offsets {
-            by_topic.entry(topic).or_default().push(OffsetCommitRequestPartition {
-                partition_index: *partition,
-                committed_offset: *offset,
-                committed_metadata: Some(""),
-                ..Default::default()
-            });
-        }
-        let topic = |(name, partitions)| OffsetCommitRequestTopic { name, partitions, ..Default::default() };
-        let request = OffsetCommitRequest {
-            group_id: group,
-            generation_id_or_member_epoch: NO_GENERATION,
-            topics: by_topic.into_iter().map(topic).collect(),
-            ..Default::default()
+            describe_classic(&connection, group, what).await
         };
-        self.at_coordinator(&what, group, async |_, connection| {
-            let version = connection.version_up_to(ApiKey::OffsetCommit, OFFSETS_BY_NAME)?;
-            let reply = connection.call_at(version, &request).await?;
-            let response: OffsetCommitResponse = reply.body()?;
-            let codes = response.topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| p.error_code));
-            codes.into_iter().try_for_each(|code| match code {
-                ErrorCode::UnknownMemberId => check(&what, code, Some("the group has members: stop them first")),
-                code => check(&what, code, None),
-            })
-        })
-        .await
+        coordinator.repeat(what, describe).await
     }
 
+    /// What a group has committed.
+    pub async fn group_offsets(&self, group: &str) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError> {
+        let coordinator = Coordinator::new(&self.client, CoordinatorOf::Group, group);
+        let who = GroupMetadata::outside(group);
+        let places = offsets::fetch(&self.client, &coordinator, &who, None, false).await?;
+        Ok(places.into_iter().filter_map(|(at, place)| Some((at, place?))).collect())
+    }
+
+    /// Moves a group that has no members, or makes one of offsets alone.
+    pub async fn set_group_offsets(
+        &self,
+        group: &str,
+        offsets: &BTreeMap<TopicPartition, CommittedOffset>,
+    ) -> Result<(), ClientError> {
+        let coordinator = Coordinator::new(&self.client, CoordinatorOf::Group, group);
+        let moved = offsets::commit(&self.client, &coordinator, &GroupMetadata::outside(group), offsets).await;
+        moved.map_err(|error| match error.code() {
+            // The coordinator takes only members' commits while there are any.
+            Some(ErrorCode::UnknownMemberId | ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => {
+                let told = "stop its members first, or wait until their sessions end";
+                ClientError::refused(format!("moving group {group}"), ErrorCode::NonEmptyGroup, Some(told))
+            }
+            _ => error,
+        })
+    }
+
+    /// Deletes a group that has no members, and its offsets.
     pub async fn delete_group(&self, group: &str) -> Result<(), ClientError> {
         let what = format!("deleting group {group}");
+        let coordinator = Coordinator::new(&self.client, CoordinatorOf::Group, group);
         let request = DeleteGroupsRequest { groups_names: vec![group] };
-        self.at_coordinator(&what, group, async |_, connection| {
-            let reply = connection.call(&request).await?;
+        let (request, what) = (&request, what.as_str());
+        let delete = async |connection: Connection| {
+            let reply = connection.call(request).await?;
             let response: DeleteGroupsResponse = reply.body()?;
-            let result = response.results.first().ok_or_else(|| missing(&what))?;
-            check(&what, result.error_code, result.error_message)
-        })
-        .await
+            let result = response.results.first().ok_or_else(|| missing(what))?;
+            check(what, result.error_code, result.error_message)
+        };
+        coordinator.repeat(what, delete).await
     }
 
-    /// Asks the group's coordinator, again when it moved or is still loading.
-    async fn at_coordinator<T>(
+    /// Forgets what a group has committed in these partitions. Refused for topics that a member reads.
+    pub async fn delete_group_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<(), ClientError> {
+        let what = format!("deleting offsets of group {group}");
+        let coordinator = Coordinator::new(&self.client, CoordinatorOf::Group, group);
+        let topics = offsets::by_topic(partitions.iter().map(|at| (at, ()))).into_iter().map(|(topic, partitions)| {
+            let partition = |(partition_index, ())| OffsetDeleteRequestPartition { partition_index };
+            OffsetDeleteRequestTopic { name: topic, partitions: partitions.into_iter().map(partition).collect() }
+        });
+        let request = OffsetDeleteRequest { group_id: group, topics: topics.collect() };
+        let (request, what) = (&request, what.as_str());
+        let delete = async |connection: Connection| {
+            let reply = connection.call(request).await?;
+            let response: OffsetDeleteResponse = reply.body()?;
+            check(what, response.error_code, None)?;
+            for topic in &response.topics {
+                for partition in &topic.partitions {
+                    let what = || format!("{what}: topic {} partition {}", topic.name, partition.partition_index);
+                    partition.error_code.ok().map_err(|code| ClientError::refused(what(), code, None))?;
+                }
+            }
+            Ok(())
+        };
+        coordinator.repeat(what, delete).await
+    }
+
+    /// Asks until the answer is final.
+    pub(super) async fn patiently<T>(
         &self,
         what: &str,
-        group: &str,
-        ask: impl AsyncFn(i32, Connection) -> Result<T, ClientError>,
+        ask: impl AsyncFn() -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let mut retry = Retry::within(self.client.options().api_timeout);
         loop {
-            let outcome = async {
-                let coordinator = self.coordinator_of(what, group).await?;
-                ask(coordinator, self.client.open(coordinator).await?).await
-            };
-            match outcome.await {
+            match ask().await {
                 Ok(value) => return Ok(value),
-                // A topic that is not there stays so.
-                Err(error @ ClientError::Refused { code: ErrorCode::UnknownTopicOrPartition, .. }) => {
-                    return Err(error);
-                }
                 Err(error) => retry.after(what, error).await?,
             }
         }
     }
+}
 
-    async fn coordinator_of(&self, what: &str, group: &str) -> Result<i32, ClientError> {
-        let request = FindCoordinatorRequest { key: group, key_type: GROUP, coordinator_keys: vec![group] };
-        let reply = self.client.any().await?.call(&request).await?;
-        let response: FindCoordinatorResponse = reply.body()?;
-        match response.coordinators.first() {
-            Some(found) => check(what, found.error_code, found.error_message).map(|()| found.node_id),
-            None => check(what, response.error_code, response.error_message).map(|()| response.node_id),
+async fn describe_consumer(connection: &Connection, group: &str, what: &str) -> Result<GroupDescription, ClientError> {
+    let request = ConsumerGroupDescribeRequest { group_ids: vec![group], include_authorized_operations: false };
+    let reply = connection.call(&request).await?;
+    let response: ConsumerGroupDescribeResponse = reply.body()?;
+    let found = response.groups.first().ok_or_else(|| missing(what))?;
+    check(what, found.error_code, found.error_message)?;
+    let member = |member: &ringlane_protocol::consumer_group_describe::Member<'_>| GroupMember {
+        member_id: member.member_id.to_string(),
+        instance: member.instance_id.map(str::to_string),
+        client_id: member.client_id.to_string(),
+        host: member.client_host.to_string(),
+        epoch: member.member_epoch,
+        assignment: member
+            .assignment
+            .topic_partitions
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(|&p| TopicPartition::new(topic.topic_name, p)))
+            .collect(),
+    };
+    Ok(GroupDescription {
+        group: group.to_string(),
+        kind: "consumer",
+        state: found.group_state.to_string(),
+        protocol_type: "consumer".to_string(),
+        assignor: found.assignor_name.to_string(),
+        coordinator: connection.peer().to_string(),
+        epoch: found.group_epoch,
+        members: found.members.iter().map(member).collect(),
+    })
+}
+
+async fn describe_classic(connection: &Connection, group: &str, what: &str) -> Result<GroupDescription, ClientError> {
+    let request = DescribeGroupsRequest { groups: vec![group], include_authorized_operations: false };
+    let reply = connection.call(&request).await?;
+    let response: DescribeGroupsResponse = reply.body()?;
+    let found = response.groups.first().ok_or_else(|| missing(what))?;
+    check(what, found.error_code, found.error_message)?;
+    if found.group_state == DEAD {
+        return Err(ClientError::refused(what, ErrorCode::GroupIdNotFound, None));
+    }
+    let member = |member: &ringlane_protocol::describe_groups::DescribedGroupMember<'_>| {
+        // Members of other types (Connect) have assignments of their own.
+        let assignment = Assignment::decode(member.member_assignment).unwrap_or_default();
+        let partitions = assignment.partitions.iter();
+        GroupMember {
+            member_id: member.member_id.to_string(),
+            instance: member.group_instance_id.map(str::to_string),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+            epoch: -1,
+            assignment: partitions
+                .flat_map(|topic| topic.partitions.iter().map(|&p| TopicPartition::new(topic.topic, p)))
+                .collect(),
         }
-    }
-}
-
-fn offset(topic: &str, (partition, offset): (i32, i64)) -> GroupOffset {
-    GroupOffset { topic: topic.to_owned(), partition, offset }
-}
-
-/// A `ConsumerProtocolAssignment`: a version, then topics with their partitions. Every version begins like this.
-fn assigned(bytes: &[u8]) -> Result<Vec<(String, i32)>, DecodeError> {
-    let mut partitions = Vec::new();
-    if bytes.is_empty() {
-        return Ok(partitions);
-    }
-    let mut reader = Reader::new(bytes);
-    reader.i16()?;
-    for _ in 0..reader.count(false, 6)?.unwrap_or(0) {
-        let topic = reader.string(false)?.unwrap_or_default();
-        for _ in 0..reader.count(false, 4)?.unwrap_or(0) {
-            partitions.push((topic.to_owned(), reader.i32()?));
-        }
-    }
-    partitions.sort();
-    Ok(partitions)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whoever looks for the reader of a partition looks here.
-    #[test]
-    fn an_assignment_is_read_and_rubbish_is_refused() {
-        let bytes = b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\x03\0\0\0\x01\xff\xff\xff\xff";
-        assert_eq!(assigned(bytes).unwrap(), [("t".to_owned(), 1), ("t".to_owned(), 3)]);
-        assert_eq!(assigned(b"").unwrap(), []);
-        assert!(assigned(&bytes[..12]).is_err());
-        assert!(assigned(b"\0\x01\x7f\xff\xff\xff").is_err());
-    }
+    };
+    Ok(GroupDescription {
+        group: group.to_string(),
+        kind: "classic",
+        state: found.group_state.to_string(),
+        protocol_type: found.protocol_type.to_string(),
+        assignor: found.protocol_data.to_string(),
+        coordinator: connection.peer().to_string(),
+        epoch: -1,
+        members: found.members.iter().map(member).collect(),
+    })
 }

@@ -95,12 +95,17 @@ pub struct PendingReply {
 impl PendingReply {
     /// Closes the connection when the answer does not come in time: whatever it still brings would be out of step.
     pub async fn wait(self) -> Result<Reply, ClientError> {
+        let after = self.connection.inner.request_timeout;
+        self.wait_up_to(after).await
+    }
+
+    /// The same for a request that its broker may hold for long, such as a join of a group.
+    pub async fn wait_up_to(self, after: Duration) -> Result<Reply, ClientError> {
         let inner = &self.connection.inner;
-        match timeout(inner.request_timeout, self.receiver).await {
+        match timeout(after, self.receiver).await {
             Ok(Some(result)) => result,
             Ok(None) => Err(inner.ended_error()),
             Err(_) => {
-                let after = inner.request_timeout;
                 let error = ClientError::NoAnswer { peer: inner.peer.clone(), api: self.key, after };
                 inner.end(error.clone());
                 Err(error)
@@ -173,6 +178,10 @@ impl Connection {
             let ours = format!("{} to {}", key.versions().min, key.versions().max.min(at_most));
             ClientError::Unsupported { peer: self.inner.peer.clone(), api: key, ours, theirs }
         })
+    }
+    /// The level of a feature that the cluster has finalized (KIP-584), such as `transaction.version`; 0 when it has not.
+    pub fn feature(&self, name: &str) -> i16 {
+        self.inner.state.borrow().versions.feature(name)
     }
     pub fn version_of(&self, key: ApiKey) -> Result<i16, ClientError> {
         self.version_up_to(key, i16::MAX)

@@ -8,12 +8,19 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(super) struct BrokerVersions {
     ranges: BTreeMap<i16, (i16, i16)>,
+    features: BTreeMap<String, i16>,
 }
 
 impl BrokerVersions {
     pub(super) fn from(response: &ApiVersionsResponse<'_>) -> BrokerVersions {
         let ranges = response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version)));
-        BrokerVersions { ranges: ranges.collect() }
+        let features = response.finalized_features.iter().map(|f| (f.name.to_string(), f.max_version_level));
+        BrokerVersions { ranges: ranges.collect(), features: features.collect() }
+    }
+
+    /// 0 when it is not finalized.
+    pub(super) fn feature(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or_default()
     }
 
     /// The highest version that both sides know, at most `at_most`; else what the broker has, in words.

@@ -12,7 +12,7 @@ use fetcher::Shared;
 use futures::future::select;
 use partition::Partition;
 use ringlane_protocol::records::TimestampType;
-use ringlane_runtime::{now, sleep_until};
+use ringlane_runtime::{Event, now, sleep_until};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -96,13 +96,17 @@ impl Consumer {
     pub async fn assign(&self, topic: &str, partition: i32, start: StartAt) -> Result<(), ClientError> {
         let topic = self.shared.client.topic(topic).await?;
         topic.require(partition)?;
-        let name: Rc<str> = topic.name.as_str().into();
+        self.assign_now(topic.name.as_str().into(), partition, start);
+        Ok(())
+    }
+
+    /// The same for a partition that is known to be there.
+    pub(crate) fn assign_now(&self, name: Rc<str>, partition: i32, start: StartAt) {
         let generation = self.shared.generation.get() + 1;
         self.shared.generation.set(generation);
         let assigned = Partition::new(name.clone(), partition, start, generation);
         self.shared.partitions.borrow_mut().insert((name, partition), assigned);
         self.shared.changed.notify_all();
-        Ok(())
     }
 
     pub fn unassign(&self, topic: &str, partition: i32) {
@@ -114,17 +118,28 @@ impl Consumer {
         let deadline = now() + timeout;
         loop {
             let changed = self.shared.changed.listen();
-            if let Some(error) = self.shared.error.take() {
-                return Err(error);
-            }
-            let records = self.take()?;
-            // Also with records in hand: the next ones travel while these are worked on.
-            self.shared.start();
+            let records = self.poll_now()?;
             if !records.is_empty() || now() >= deadline {
                 return Ok(records);
             }
             select(pin!(changed), pin!(sleep_until(deadline))).await;
         }
+    }
+
+    /// What is there now. Starts to fetch what is not.
+    pub(crate) fn poll_now(&self) -> Result<Vec<ConsumerRecord>, ClientError> {
+        if let Some(error) = self.shared.error.take() {
+            return Err(error);
+        }
+        let records = self.take()?;
+        // Also with records in hand: the next ones travel while these are worked on.
+        self.shared.start();
+        Ok(records)
+    }
+
+    /// What a poll waits for has come, or may have.
+    pub(crate) fn changed(&self) -> &Event {
+        &self.shared.changed
     }
 
     /// Records from each partition in turn, so that a full one does not keep the others waiting.

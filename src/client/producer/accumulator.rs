@@ -91,7 +91,7 @@ impl Accumulator {
 
     pub(super) fn take(&mut self, target: &Target) -> Option<Batch> {
         loop {
-            match self.queues.get_mut(target)?.take(self.identity)? {
+            match self.queues.get_mut(target)?.take(self.identity, self.limits.transactional)? {
                 Ok(batch) => return Some(batch),
                 Err((error, freed_bytes)) => {
                     self.see_to(&Consequence { freed_bytes, failed: Some(error), ..Default::default() });
@@ -137,6 +137,9 @@ impl Accumulator {
 
     /// Whether batches wait for a producer id.
     pub(super) fn wants_identity(&self) -> bool {
+        if self.limits.transactional {
+            return false; // It gets one with each transaction that needs it.
+        }
         let wants = |queue: &Queue| queue.wants_identity() || (self.identity.is_none() && !queue.is_empty());
         self.limits.idempotence && self.queues.values().any(wants)
     }
@@ -144,6 +147,20 @@ impl Accumulator {
     pub(super) fn set_identity(&mut self, identity: Identity) {
         self.identity = Some(identity);
         self.queues.values_mut().filter(|queue| queue.wants_identity()).for_each(|queue| queue.renew(identity));
+    }
+
+    /// Fails what is not on its way.
+    pub(super) fn fail_waiting(&mut self, error: &ClientError) {
+        let consequences: Vec<Consequence> = self.queues.values_mut().map(|queue| queue.fail_waiting(error)).collect();
+        consequences.iter().for_each(|consequence| self.see_to(consequence));
+    }
+
+    /// The first failure that no flush has told.
+    pub(super) fn failure(&self) -> Option<ClientError> {
+        self.first_failure.clone()
+    }
+    pub(super) fn forget_failure(&mut self) {
+        self.first_failure = None;
     }
 
     pub(super) fn last_id(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Sends records: batches them by partition, repeats what fails, keeps their order, and with idempotence stores each once.
 //!
-//! `queue` and `accumulator` decide and know neither clock nor socket; `sender` performs. Records wait in memory up to
+//! `queue`, `accumulator` and `transaction` decide and know neither clock nor socket; `sender` and
+//! `transactional` perform. Records wait in memory up to
 //! [`ProducerOptions::buffer_bytes`]; beyond that `send` waits.
 
 mod accumulator;
@@ -8,6 +9,8 @@ mod partitioner;
 mod queue;
 mod record;
 mod sender;
+mod transaction;
+mod transactional;
 
 pub use partitioner::partition_for_key;
 pub use record::{Delivery, ProducerRecord, RecordMetadata};
@@ -48,6 +51,10 @@ pub struct ProducerOptions {
     pub buffer_bytes: usize,
     /// A record that is not acknowledged after this has failed.
     pub delivery_timeout: Duration,
+    /// Records become visible transaction by transaction (KIP-98). Only one producer with this id is alive at a time: the latest.
+    pub transactional_id: Option<String>,
+    /// The coordinator aborts a transaction that is open for longer.
+    pub transaction_timeout: Duration,
 }
 
 impl Default for ProducerOptions {
@@ -61,6 +68,8 @@ impl Default for ProducerOptions {
             max_request_bytes: 1 << 20,
             buffer_bytes: 32 << 20,
             delivery_timeout: Duration::from_secs(120),
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -76,7 +85,12 @@ pub struct Producer {
 const RECORD_OVERHEAD_BYTES: usize = 64;
 
 impl Producer {
-    pub fn new(client: &Client, options: ProducerOptions) -> Producer {
+    /// With a transactional id records are always acknowledged by all in-sync replicas, and idempotent.
+    pub fn new(client: &Client, mut options: ProducerOptions) -> Producer {
+        let transactional = options.transactional_id.is_some();
+        if transactional {
+            (options.acks, options.idempotence) = (Acks::All, true);
+        }
         let idempotence = options.idempotence && options.acks == Acks::All;
         let limits = Limits {
             batch_bytes: options.batch_bytes,
@@ -84,6 +98,7 @@ impl Producer {
             delivery_timeout: options.delivery_timeout,
             compression: options.compression,
             idempotence,
+            transactional,
             in_flight_max: if idempotence { IN_FLIGHT_PER_PARTITION_MAX } else { 1 },
         };
         let batches = Accumulator::new(limits, options.buffer_bytes);
@@ -112,6 +127,9 @@ impl Producer {
                 break;
             }
             changed.await;
+        }
+        if let Some(transactional) = &shared.transactional {
+            transactional.transaction.borrow().check_open()?;
         }
         let target = Target { topic: record.topic.clone(), partition };
         let timestamp = record.timestamp.unwrap_or_else(wall_clock_ms);

@@ -35,6 +35,8 @@ pub(super) struct Limits {
     pub(super) delivery_timeout: Duration,
     pub(super) compression: Compression,
     pub(super) idempotence: bool,
+    /// Every batch is part of a transaction.
+    pub(super) transactional: bool,
     /// 1 without idempotence: only then does a retry never overtake a later batch.
     pub(super) in_flight_max: usize,
 }
@@ -176,7 +178,11 @@ impl Queue {
     }
 
     /// The next batch, ready to send. To be called when [`Queue::ready_at`] has come.
-    pub(super) fn take(&mut self, identity: Option<Identity>) -> Option<Result<Batch, (ClientError, usize)>> {
+    pub(super) fn take(
+        &mut self,
+        identity: Option<Identity>,
+        is_transactional: bool,
+    ) -> Option<Result<Batch, (ClientError, usize)>> {
         if let Some(batch) = self.retries.pop_front() {
             self.in_flight.push(batch.id);
             return Some(Ok(batch));
@@ -185,7 +191,7 @@ impl Queue {
         let buffered_bytes = builder.uncompressed_size();
         let records_count = builder.records_count() as i32;
         let stamp = self.next_stamp(identity, records_count);
-        builder.set_producer(stamp, false);
+        builder.set_producer(stamp, is_transactional);
         match builder.finish() {
             Ok(bytes) => {
                 self.in_flight.push(id);
@@ -238,6 +244,8 @@ impl Queue {
         let mut consequence = Consequence::default();
         let code = error.code();
         let is_retriable = match code {
+            // A transaction does not outlive a batch that is out of step: the next one begins with a new epoch.
+            Some(code) if limits.transactional && is_oldest && is_about_sequences(code) => false,
             Some(code) if limits.idempotence && is_about_sequences(code) => {
                 // Behind a batch that failed this only says that the other must come first. The oldest one is out of step itself:
                 // then neither it nor any later one was stored, and all may go again under a new identity.
@@ -299,6 +307,21 @@ impl Queue {
         consequence
     }
 
+    /// Fails what is not in flight.
+    pub(super) fn fail_waiting(&mut self, error: &ClientError) -> Consequence {
+        let mut consequence = Consequence::default();
+        for batch in self.retries.drain(..) {
+            consequence.freed_bytes += batch.complete(Err(error.clone()));
+            consequence.failed = Some(error.clone());
+        }
+        for open in self.waiting.drain(..) {
+            consequence.freed_bytes += open.builder.uncompressed_size();
+            open.outcome.set(Err(error.clone()));
+            consequence.failed = Some(error.clone());
+        }
+        consequence
+    }
+
     /// When [`Queue::expire`] has something to do next.
     pub(super) fn expires_at(&self, limits: &Limits) -> Option<Instant> {
         let retried = self.retries.front().map(|batch| batch.opened);
@@ -337,6 +360,7 @@ mod tests {
             delivery_timeout: Duration::from_secs(10),
             compression: Compression::None,
             idempotence: true,
+            transactional: false,
             in_flight_max: IN_FLIGHT_PER_PARTITION_MAX,
         }
     }
@@ -369,7 +393,7 @@ mod tests {
         }
         fn take(&mut self, ms: u64) -> Option<Batch> {
             let ready = self.queue.ready_at(&limits(), true).is_some_and(|ready| ready <= at(ms));
-            let taken = ready.then(|| self.queue.take(Some(ME))).flatten()?;
+            let taken = ready.then(|| self.queue.take(Some(ME), false)).flatten()?;
             Some(taken.unwrap_or_else(|(error, _)| panic!("{error}")))
         }
         fn answer(&mut self, batch: Batch, code: ErrorCode, ms: u64) -> Consequence {

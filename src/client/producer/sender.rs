@@ -4,6 +4,7 @@
 use super::accumulator::{Accumulator, Target};
 use super::queue::{Answer, Batch, Identity};
 use super::record::Stored;
+use super::transactional::Transactional;
 use super::{Acks, ProducerOptions};
 use crate::{Client, ClientError, Connection, Reply};
 use futures::future::select;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     /// A batch was opened or answered, a connection or a leader was found, a flush began.
     pub(super) changed: Event,
     pub(super) is_closed: Cell<bool>,
+    pub(super) transactional: Option<Transactional>,
     brokers: RefCell<BTreeMap<i32, Broker>>,
     refreshing: RefCell<BTreeSet<Rc<str>>>,
     is_asking_identity: Cell<bool>,
@@ -48,8 +50,11 @@ struct Broker {
 
 impl Shared {
     pub(super) fn new(client: &Client, options: ProducerOptions, batches: Accumulator) -> Shared {
+        let timeout = options.transaction_timeout;
+        let transactional = options.transactional_id.as_deref().map(|id| Transactional::new(client, id, timeout));
         Shared {
             client: client.clone(),
+            transactional,
             options,
             batches: RefCell::new(batches),
             changed: Event::default(),
@@ -81,6 +86,7 @@ impl Shared {
     fn step(self: &Rc<Self>) -> Option<Instant> {
         let now = now();
         if self.batches.borrow_mut().expire(now) {
+            self.drop_what_is_lost();
             // There is room again, and a flush may be done.
             self.changed.notify_all();
         }
@@ -93,7 +99,11 @@ impl Shared {
     }
 
     fn round(self: &Rc<Self>, now: Instant) -> bool {
-        let ready = self.batches.borrow().ready(now);
+        let mut ready = self.batches.borrow().ready(now);
+        if let Some(transactional) = &self.transactional {
+            ready.retain(|target| transactional.transaction.borrow_mut().may_send(target));
+            self.add_partitions();
+        }
         let mut by_leader: BTreeMap<i32, Vec<Target>> = BTreeMap::new();
         for target in ready {
             let topic = self.client.known_topic(&target.topic);
@@ -146,6 +156,7 @@ impl Shared {
         }
         let ids = self.topic_ids(&taken);
         let at_most = if ids.is_some() { i16::MAX } else { TOPIC_IDS_FROM - 1 };
+        let at_most = at_most.min(self.transactional.as_ref().map_or(i16::MAX, Transactional::produce_max));
         let started = connection.version_up_to(ApiKey::Produce, at_most).and_then(|version| {
             let request = self.request(&taken, ids.as_ref().filter(|_| version >= TOPIC_IDS_FROM));
             match self.options.acks {
@@ -180,7 +191,7 @@ impl Shared {
     }
 
     fn request<'r>(
-        &self,
+        &'r self,
         taken: &'r [(Target, Batch)],
         ids: Option<&BTreeMap<Rc<str>, TopicId>>,
     ) -> ProduceRequest<'r> {
@@ -197,7 +208,7 @@ impl Shared {
             }
         });
         ProduceRequest {
-            transactional_id: None,
+            transactional_id: self.options.transactional_id.as_deref(),
             acks: match self.options.acks {
                 Acks::None => 0,
                 Acks::Leader => 1,
@@ -225,6 +236,7 @@ impl Shared {
             }
         }
         stale.iter().for_each(|topic| self.refresh(topic));
+        self.drop_what_is_lost();
         self.changed.notify_all();
     }
 

@@ -1,11 +1,12 @@
 //! What administrators ask: which groups there are, what they look like, to delete them.
 
+use super::classic::State;
+use super::classic::subscription::CONSUMER;
 use super::offsets::{self, Offsets};
 use super::reply::{DescribedGroup, ListedGroup};
 use super::request::ListGroups;
 use super::{Group, Turn};
 use ringlane_protocol::ErrorCode;
-use ringlane_protocol::internal::consumer_offsets::encode_group_key;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ pub type Groups = BTreeMap<Arc<str>, Group>;
 pub fn describe(groups: &Groups, ids: &[String]) -> Vec<DescribedGroup> {
     let one = |id: &String| match groups.get(id.as_str()) {
         Some(Group::Classic(group)) => group.describe(),
-        None => DescribedGroup {
+        // One of the new protocol is described by another API.
+        Some(Group::Consumers(_)) | None => DescribedGroup {
             error: ErrorCode::GroupIdNotFound,
             state: DEAD,
             protocol_type: "".into(),
@@ -39,6 +41,7 @@ pub fn list(groups: &Groups, filter: &ListGroups) -> Vec<ListedGroup> {
         group: id.clone(),
         protocol_type: match group {
             Group::Classic(classic) => classic.protocol_type().cloned().unwrap_or_default(),
+            Group::Consumers(_) => CONSUMER.into(),
         },
         state: group.state_name(),
         kind: group.kind(),
@@ -53,8 +56,11 @@ pub fn delete(groups: &mut Groups, offsets: &mut Offsets, ids: &[String], turn: 
 
 fn delete_one(groups: &mut Groups, offsets: &mut Offsets, id: &str, turn: &mut Turn<'_>) -> ErrorCode {
     let Some(group) = groups.get(id) else { return ErrorCode::GroupIdNotFound };
-    let Group::Classic(classic) = group;
-    if classic.state() != super::classic::State::Empty {
+    let is_empty = match group {
+        Group::Classic(classic) => classic.state() == State::Empty,
+        Group::Consumers(consumers) => consumers.group.is_empty(),
+    };
+    if !is_empty {
         return ErrorCode::NonEmptyGroup;
     }
     if !offsets::delete_all(offsets, id, turn) {
@@ -64,10 +70,10 @@ fn delete_one(groups: &mut Groups, offsets: &mut Offsets, id: &str, turn: &mut T
     ErrorCode::None
 }
 
-/// The group's own record goes, and its timers.
+/// The group's own records go, and its timers.
 pub fn remove(groups: &mut Groups, id: &str, turn: &mut Turn<'_>) {
     if let Some(mut group) = groups.remove(id) {
         group.cancel_timers(turn.timers);
-        turn.effects.append(encode_group_key(id), None);
+        group.tombstones(id, &mut turn.effects.records);
     }
 }

@@ -2,19 +2,24 @@
 
 use super::admin::{self, Groups};
 use super::classic::ClassicGroup;
+use super::consumer;
 use super::offsets::{self, Committed, Offsets};
 use super::options::{EXPIRED_PER_STEP, FIRED_PER_STEP, GroupOptions};
 use super::reply::{GroupReply, JoinReply, SyncReply};
 use super::request::{
-    CommitOffsets, CommitTransactionalOffsets, DeleteOffsets, GroupRequest, Heartbeat, JoinGroup, LeaveGroup, SyncGroup,
+    CommitOffsets, CommitTransactionalOffsets, DeleteOffsets, FetchOffsets, GroupRequest, Heartbeat, JoinGroup,
+    LeaveGroup, SyncGroup,
 };
 use super::timers::{Alarm, TimerKey, Timers};
 use super::{Group, Turn};
+use crate::consumer_group::{TopicTable, Topics, bytes_of};
 use crate::{Effects, ReplyTo};
 use ringlane_protocol::internal::InternalRecordError;
+use ringlane_protocol::internal::consumer_group::ConsumerGroupKey;
 use ringlane_protocol::internal::consumer_offsets::{GroupValue, OffsetValue, OffsetsKey};
 use ringlane_protocol::{ErrorCode, TopicId};
 use std::ops::Bound;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// All groups of one partition of `__consumer_offsets`.
@@ -24,6 +29,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct GroupMachine {
     options: GroupOptions,
+    /// The cluster's topics as they are now.
+    topics: Rc<dyn Topics>,
     groups: Groups,
     offsets: Offsets,
     timers: Timers,
@@ -38,6 +45,7 @@ impl GroupMachine {
     pub fn new(options: GroupOptions) -> GroupMachine {
         GroupMachine {
             options,
+            topics: Rc::new(TopicTable::default()),
             groups: Groups::new(),
             offsets: Offsets::default(),
             timers: Timers::default(),
@@ -45,6 +53,11 @@ impl GroupMachine {
             expired_up_to: None,
             deleted_topics: Vec::new(),
         }
+    }
+
+    /// Where to look for topics: the groups of the new protocol assign their partitions.
+    pub fn with_topics(self, topics: Rc<dyn Topics>) -> GroupMachine {
+        GroupMachine { topics, ..self }
     }
 
     pub fn request(&mut self, now_ms: i64, to: ReplyTo, request: GroupRequest) -> Effects<GroupReply> {
@@ -69,7 +82,8 @@ impl GroupMachine {
                 effects.reply(to, GroupReply::CommitOffsets(codes));
             }
             GroupRequest::FetchOffsets(request) => {
-                effects.reply(to, GroupReply::FetchOffsets(Ok(offsets::fetch(&self.offsets, &request))));
+                let topics = self.check_fetch(&request).map(|()| offsets::fetch(&self.offsets, &request));
+                effects.reply(to, GroupReply::FetchOffsets(topics));
             }
             GroupRequest::DeleteOffsets(request) => {
                 let codes = self.delete_offsets(&request, now_ms, &mut effects);
@@ -85,6 +99,16 @@ impl GroupMachine {
                 let (groups, offsets, mut turn) = self.split(now_ms, &mut effects);
                 let codes = admin::delete(groups, offsets, &ids, &mut turn);
                 effects.reply(to, GroupReply::Delete(codes));
+            }
+            GroupRequest::ConsumerHeartbeat(request) => {
+                let (groups, _, mut turn) = self.split(now_ms, &mut effects);
+                let reply = consumer::heartbeat(groups, &request, &mut turn);
+                effects.reply(to, GroupReply::ConsumerHeartbeat(reply));
+            }
+            GroupRequest::DescribeConsumers(ids) => {
+                let (groups, _, turn) = self.split(now_ms, &mut effects);
+                let described = consumer::describe(groups, &ids, &turn);
+                effects.reply(to, GroupReply::DescribeConsumers(described));
             }
         }
         effects
@@ -105,6 +129,10 @@ impl GroupMachine {
             return effects;
         }
         for _ in 0..FIRED_PER_STEP {
+            // What one timer asks for is a quarter of a batch at most.
+            if bytes_of(&effects.records) > self.options.records_bytes_max / 2 {
+                break;
+            }
             let Some(key) = self.timers.pop(now_ms) else { break };
             if key == TimerKey::Expiry {
                 self.expire(now_ms, &mut effects);
@@ -145,8 +173,12 @@ impl GroupMachine {
                 self.groups.insert(id.into(), Group::Classic(group));
             }
             (OffsetsKey::Group(id), None) => drop(self.groups.remove(id)),
-            // Of kinds of groups that this machine does not coordinate.
-            (OffsetsKey::Other(_), _) => {}
+            (OffsetsKey::Other(_), value) => {
+                // Kinds of groups that this machine does not coordinate are passed over.
+                if let Some(key) = ConsumerGroupKey::decode(key)? {
+                    consumer::replay(&mut self.groups, key, value)?;
+                }
+            }
         }
         Ok(())
     }
@@ -163,6 +195,7 @@ impl GroupMachine {
         for group in groups.values_mut() {
             match group {
                 Group::Classic(group) => group.loaded(&mut turn),
+                Group::Consumers(consumers) => consumers.loaded(&mut turn),
             }
         }
         let due_ms = turn.after(turn.options.offsets_retention_check_interval_ms);
@@ -179,7 +212,8 @@ impl GroupMachine {
         now_ms: i64,
         effects: &'a mut Effects<GroupReply>,
     ) -> (&'a mut Groups, &'a mut Offsets, Turn<'a>) {
-        let turn = Turn { now_ms, options: &self.options, timers: &mut self.timers, effects };
+        let (options, topics) = (&self.options, &*self.topics);
+        let turn = Turn { now_ms, options, topics, timers: &mut self.timers, effects };
         (&mut self.groups, &mut self.offsets, turn)
     }
 
@@ -197,16 +231,22 @@ impl GroupMachine {
             return effects.reply(to, GroupReply::Join(JoinReply::failed(error, &request.member_id)));
         }
         let (groups, _, mut turn) = self.split(now_ms, effects);
+        consumer::make_way(groups, &request.group, &mut turn);
         match groups.get_mut(request.group.as_str()) {
             Some(Group::Classic(group)) => group.join(request, to, &mut turn),
+            Some(Group::Consumers(_)) => {
+                let failed = JoinReply::failed(ErrorCode::InconsistentGroupProtocol, &request.member_id);
+                turn.reply(to, GroupReply::Join(failed));
+            }
             None => {
                 let id: Arc<str> = request.group.as_str().into();
                 let mut group = ClassicGroup::new(id.clone(), now_ms);
+                let written = turn.effects.records.len();
                 // Written before its first member has joined, so that what is in memory is also in the log.
                 group.write_record(&mut turn);
                 group.join(request, to, &mut turn);
                 match group.is_deserted() {
-                    true => turn.effects.records.clear(),
+                    true => turn.effects.records.truncate(written),
                     false => drop(groups.insert(id, Group::Classic(group))),
                 }
             }
@@ -220,7 +260,9 @@ impl GroupMachine {
         let (groups, _, mut turn) = self.split(now_ms, effects);
         match groups.get_mut(request.group.as_str()) {
             Some(Group::Classic(group)) => group.sync(request, to, &mut turn),
-            None => turn.reply(to, GroupReply::Sync(SyncReply::failed(ErrorCode::UnknownMemberId))),
+            Some(Group::Consumers(_)) | None => {
+                turn.reply(to, GroupReply::Sync(SyncReply::failed(ErrorCode::UnknownMemberId)))
+            }
         }
     }
 
@@ -231,7 +273,7 @@ impl GroupMachine {
         let (groups, _, mut turn) = self.split(now_ms, effects);
         match groups.get_mut(request.group.as_str()) {
             Some(Group::Classic(group)) => group.heartbeat(request, &mut turn),
-            None => ErrorCode::UnknownMemberId,
+            Some(Group::Consumers(_)) | None => ErrorCode::UnknownMemberId,
         }
     }
 
@@ -243,7 +285,7 @@ impl GroupMachine {
         let (groups, _, mut turn) = self.split(now_ms, effects);
         match groups.get_mut(request.group.as_str()) {
             Some(Group::Classic(group)) => group.leave(&request.members, &mut turn),
-            None => all(ErrorCode::UnknownMemberId),
+            Some(Group::Consumers(_)) | None => all(ErrorCode::UnknownMemberId),
         }
     }
 
@@ -259,6 +301,15 @@ impl GroupMachine {
             Some(Group::Classic(group)) => {
                 let (member_id, instance_id) = (&request.member_id, request.instance_id.as_deref());
                 group.check_commit(member_id, instance_id, request.generation, false, &mut turn)?;
+            }
+            Some(Group::Consumers(consumers)) => {
+                let member = (request.member_id.as_str(), request.instance_id.as_deref(), request.generation);
+                // Since version 9 a commit can be of a member of a consumer group.
+                let version = if request.knows_missing_groups { 9 } else { 8 };
+                let codes = consumer::check_commit(&consumers.group, member, Some(version), &request.topics, &turn)?;
+                let allowed = consumer::only_allowed(&request.topics, &codes);
+                let committed = offsets::commit(offsets, id, &allowed, request.retention_ms, &mut turn);
+                return Ok(consumer::merged(codes, committed));
             }
             None if request.generation < 0 => {}
             None if request.knows_missing_groups => return Err(ErrorCode::GroupIdNotFound),
@@ -287,6 +338,14 @@ impl GroupMachine {
                 let (member_id, instance_id) = (&request.member_id, request.instance_id.as_deref());
                 group.check_commit(member_id, instance_id, request.generation, true, &mut turn)?;
             }
+            Some(Group::Consumers(consumers)) => {
+                let member = (request.member_id.as_str(), request.instance_id.as_deref(), request.generation);
+                let codes = consumer::check_commit(&consumers.group, member, None, &request.topics, &turn)?;
+                let allowed = consumer::only_allowed(&request.topics, &codes);
+                let producer_id = request.producer_id;
+                let committed = offsets::commit_in_transaction(offsets, id, &allowed, producer_id, &mut turn);
+                return Ok(consumer::merged(codes, committed));
+            }
             None if request.generation < 0 => {}
             None => return Err(ErrorCode::IllegalGeneration),
         }
@@ -295,6 +354,16 @@ impl GroupMachine {
             self.group_of_offsets(id, now_ms);
         }
         Ok(codes)
+    }
+
+    /// A member of a consumer group reads offsets only while it is one.
+    fn check_fetch(&self, request: &FetchOffsets) -> Result<(), ErrorCode> {
+        let (Some(epoch), Some(Group::Consumers(consumers))) =
+            (request.member_epoch, self.groups.get(request.group.as_str()))
+        else {
+            return Ok(());
+        };
+        consumers.group.check_fetch(request.member_id.as_deref(), epoch).map_err(|error| error.code())
     }
 
     fn delete_offsets(
@@ -337,6 +406,11 @@ impl GroupMachine {
             TimerKey::Session(id, member_id) => {
                 if let Some(Group::Classic(group)) = groups.get_mut(&id) {
                     group.session_alarm(&member_id, &mut turn);
+                }
+            }
+            TimerKey::Consumers(id) => {
+                if let Some(Group::Consumers(consumers)) = groups.get_mut(&id) {
+                    consumers.ring(&mut turn);
                 }
             }
             TimerKey::Expiry => {}

@@ -2,11 +2,12 @@
 //!
 //! [`GroupMachine`] lives on the partition's home shard, owned by the broker's coordinator host. Rooms: `classic` (members that join, sync
 //! and send heartbeats), `offsets` (what is committed, also within transactions), `admin` (describe, list, delete), `machine` (who gets which
-//! input). A group id is of one kind at a time: [`Group`] is where other kinds (KIP-848, share, streams) come in; offsets are kept for
-//! all of them alike.
+//! input), `consumer` (groups of the new protocol, KIP-848, which `crate::consumer_group` keeps). A group id is of one kind at a time: [`Group`] is
+//! where other kinds (share, streams) come in; offsets are kept for all of them alike.
 
 mod admin;
 mod classic;
+mod consumer;
 mod machine;
 #[cfg(test)]
 mod model;
@@ -23,26 +24,40 @@ pub use options::GroupOptions;
 pub use reply::*;
 pub use request::*;
 
-use crate::{Effects, ReplyTo};
+use crate::consumer_group::{Context, Topics};
+use crate::{Effects, NewRecord, ReplyTo};
 use classic::ClassicGroup;
+use consumer::Consumers;
 use ringlane_protocol::ErrorCode;
+use ringlane_protocol::internal::consumer_offsets::encode_group_key;
 use timers::Timers;
 
 /// One group id.
 #[derive(Debug)]
 pub(crate) enum Group {
     Classic(ClassicGroup),
+    Consumers(Consumers),
 }
 
 /// What an input may use and change besides the group that it is for.
 pub(crate) struct Turn<'a> {
     pub now_ms: i64,
     pub options: &'a GroupOptions,
+    pub topics: &'a dyn Topics,
     pub timers: &'a mut Timers,
     pub effects: &'a mut Effects<GroupReply>,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    fn context(&self) -> Context<'a> {
+        Context {
+            now_ms: self.now_ms,
+            topics: self.topics,
+            options: &self.options.consumer,
+            records_bytes_max: self.options.records_bytes_max,
+        }
+    }
+
     fn reply(&mut self, to: ReplyTo, reply: GroupReply) {
         self.effects.reply(to, reply);
     }
@@ -57,12 +72,14 @@ impl Group {
     fn kind(&self) -> &'static str {
         match self {
             Group::Classic(_) => "classic",
+            Group::Consumers(_) => "consumer",
         }
     }
 
     fn state_name(&self) -> &'static str {
         match self {
             Group::Classic(group) => group.state().name(),
+            Group::Consumers(consumers) => consumers.group.state().name(),
         }
     }
 
@@ -70,24 +87,36 @@ impl Group {
     fn is_deserted(&self) -> bool {
         match self {
             Group::Classic(group) => group.is_deserted(),
+            Group::Consumers(consumers) => consumers.group.is_empty(),
         }
     }
 
     fn is_subscribed_to(&self, topic: &str) -> bool {
         match self {
             Group::Classic(group) => group.is_subscribed_to(topic),
+            Group::Consumers(consumers) => consumers.group.is_subscribed_to(topic),
         }
     }
 
     fn check_offset_delete(&self) -> Result<(), ErrorCode> {
         match self {
             Group::Classic(group) => group.check_offset_delete(),
+            Group::Consumers(_) => Ok(()),
         }
     }
 
     fn cancel_timers(&mut self, timers: &mut Timers) {
         match self {
             Group::Classic(group) => group.cancel_timers(timers),
+            Group::Consumers(consumers) => consumers.cancel_timers(timers),
+        }
+    }
+
+    /// The records that delete the group, but not its offsets.
+    fn tombstones(&self, id: &str, records: &mut Vec<NewRecord>) {
+        match self {
+            Group::Classic(_) => records.push(NewRecord { key: encode_group_key(id), value: None }),
+            Group::Consumers(consumers) => consumers.group.tombstones(records),
         }
     }
 }

@@ -287,7 +287,7 @@ impl Life {
             let replayed = replayed(log, &self.story.options);
             assert_eq!(replayed.offsets().dump(), self.story.machine.offsets().dump(), "seed {}", self.seed);
             for (id, group) in self.story.machine.groups() {
-                let Group::Classic(live) = group;
+                let Group::Classic(live) = group else { panic!("seed {}: {id} is of another kind", self.seed) };
                 let Some(Group::Classic(read)) = replayed.groups().get(id) else {
                     panic!("seed {}: group {id} is not in the log", self.seed)
                 };

@@ -1,5 +1,7 @@
 //! The settings that group coordination depends on. Given to the machine by its host when it begins.
 
+use crate::consumer_group::ConsumerGroupOptions;
+
 /// How long a member that has not been heard of since it asked to join is kept: it cannot send heartbeats before it has its answer.
 pub const NEW_MEMBER_JOIN_TIMEOUT_MS: i64 = 5 * 60 * 1000;
 /// Member ids given out to one group and not used yet. Each lives for a session timeout at most.
@@ -32,6 +34,8 @@ pub struct GroupOptions {
     pub offsets_retention_check_interval_ms: i64,
     /// Records of one batch: what the internal topic takes.
     pub records_bytes_max: usize,
+    /// `group.consumer.*`.
+    pub consumer: ConsumerGroupOptions,
 }
 
 /// Kafka's defaults.
@@ -46,6 +50,7 @@ impl Default for GroupOptions {
             offsets_retention_ms: 7 * 24 * 3600 * 1000,
             offsets_retention_check_interval_ms: 600_000,
             records_bytes_max: 1_000_000,
+            consumer: ConsumerGroupOptions::default(),
         }
     }
 }

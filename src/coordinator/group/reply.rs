@@ -1,5 +1,6 @@
 //! What a group answers.
 
+use crate::consumer_group::{ConsumerGroupError, ConsumerHeartbeatReply, DescribedConsumerGroup};
 use ringlane_protocol::{ErrorCode, TopicId};
 use std::sync::Arc;
 
@@ -20,6 +21,9 @@ pub enum GroupReply {
     Describe(Vec<DescribedGroup>),
     List(Vec<ListedGroup>),
     Delete(Vec<ErrorCode>),
+    ConsumerHeartbeat(Result<ConsumerHeartbeatReply, ConsumerGroupError>),
+    /// In the order of the request; `None` for what is no consumer group.
+    DescribeConsumers(Vec<Option<DescribedConsumerGroup>>),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

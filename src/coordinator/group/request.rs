@@ -1,5 +1,6 @@
 //! What clients ask of a group, free of wire versions: the broker's API files resolve those.
 
+use crate::consumer_group::ConsumerHeartbeat;
 use ringlane_protocol::TopicId;
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ pub enum GroupRequest {
     Describe(Vec<String>),
     List(ListGroups),
     Delete(Vec<String>),
+    /// Boxed: it is three times as large as the others.
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
+    DescribeConsumers(Vec<String>),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -128,6 +132,10 @@ pub struct FetchOffsets {
     pub topics: Option<Vec<FetchTopic>>,
     /// Offsets of an open transaction make the partition's answer UNSTABLE_OFFSET_COMMIT.
     pub require_stable: bool,
+    /// Of a member of a consumer group (version 9), which may have been given up.
+    pub member_id: Option<String>,
+    /// Negative when whoever asks is no member; else the version knows it.
+    pub member_epoch: Option<i32>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

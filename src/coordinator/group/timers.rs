@@ -18,6 +18,8 @@ pub enum TimerKey {
     Sync(Arc<str>),
     /// A member of a group, pending or not, has not been heard of for its session timeout.
     Session(Arc<str>, Arc<str>),
+    /// A member of a consumer group (KIP-848) may be late.
+    Consumers(Arc<str>),
 }
 
 #[derive(Default, Debug)]

@@ -5,6 +5,7 @@ use crate::StableMode;
 use crate::files;
 use crate::log::LogInner;
 use crate::shard::Shard;
+use crate::state::LogState;
 use ringlane_runtime::fs;
 use std::rc::Rc;
 
@@ -72,13 +73,23 @@ fn unchanged(log: &LogInner, written_mode: bool) -> Option<Record> {
 }
 
 impl Captured {
+    /// Every segment in front of the record's has its true size, durably. A start takes their sizes from the files: with a record that came
+    /// before the cut to that size, it would read zeros as batches.
+    pub fn older_are_sealed(&self, state: &LogState) -> bool {
+        let mut older = state.segments.iter().take_while(|segment| segment.base_offset < self.record.segment_base);
+        older.all(|segment| segment.is_sealed)
+    }
+
     /// Whether the record is ahead of what is durable.
     pub fn is_behind(&self) -> bool {
         let state = self.log.state.borrow();
         let before = self.log.last_record.borrow();
         let from = before.as_ref().map_or(0, |before| state.segment_of(before.segment_base));
         let index_is_behind = state.segments.range(from..).any(|segment| segment.aborted.is_dirty());
-        state.synced_offset < self.record.end_offset || self.index.is_some() || index_is_behind
+        state.synced_offset < self.record.end_offset
+            || !self.older_are_sealed(&state)
+            || self.index.is_some()
+            || index_is_behind
     }
 
     pub fn still_holds(&self) -> bool {

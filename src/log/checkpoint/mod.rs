@@ -205,6 +205,7 @@ async fn make_durable(captured: Captured) -> Option<Captured> {
     {
         log.fail(failed);
     }
+    log.until(|state| captured.older_are_sealed(state) || state.failed.is_some()).await;
     // The record says that nothing before it need be looked at again: the transactions that ended there must be in their files.
     if let Err(failed) = aborted::persist(&log).await {
         tracing::error!(%log.id, error = %failed, "the log's checkpoint stays where it is, and holds the journal");

@@ -6,10 +6,11 @@
 use super::CleanError;
 use super::CleanerOptions;
 use super::exchange::{self, exchange};
-use super::filter::{self, Round, Verdict};
+use super::filter::{Round, Verdict};
 use super::key_map::KeyMap;
 use super::plan::{Cleanable, SegmentFacts, SegmentLimits, groups};
 use super::scheduler::{Compaction, ProducerFacts};
+use super::sift;
 use super::sink::Sink;
 use super::source::Source;
 use super::throttle::Throttle;
@@ -115,7 +116,7 @@ async fn map_dirty(
                     break;
                 }
             }
-            let full_at = filter::map_keys(newest, &mut transactions, &batch, first_dirty);
+            let full_at = sift::map_batch(newest, &mut transactions, &batch, first_dirty).await;
             if let Some(offset) = full_at.map_err(|error| source.corrupt(error.to_string()))? {
                 let aborted = outcomes.map(Outcomes::into_aborted).unwrap_or_default();
                 return Ok(Mapped { covered: offset, end, aborted });
@@ -144,7 +145,7 @@ async fn rewrite(
         let mut source = job.open(segment, pace).await?;
         while source.advance(pace).await? {
             let batch = source.batch()?;
-            let verdict = filter::judge(round, transactions, &batch);
+            let verdict = sift::judge(round, transactions, &batch).await;
             match verdict.map_err(|error| source.corrupt(error.to_string()))? {
                 Verdict::Keep => sink.put(&batch.header, batch.bytes(), pace).await?,
                 Verdict::Rewrite(bytes) => {

@@ -19,6 +19,7 @@ use crate::index::SegmentIndex;
 use crate::log::LogInner;
 use crate::mutants::{Mutant, is_on};
 use crate::segment::Segment;
+use crate::state::LogState;
 use crate::{LogFailed, files, handles};
 use ringlane_runtime::{File, fs, oneshot, sleep, spawn};
 use std::cell::Cell;
@@ -90,29 +91,44 @@ pub(super) async fn exchange(
             segment.aborted.hold(aborted);
         }
     }
+    let folder = log.folder.clone();
     let inner = log.clone();
     log.background("log-exchange", async move {
         let exchanged = rename_all(&inner.folder, &old_bases, new.base_offset).await;
-        if exchanged.is_ok() {
-            let mut state = inner.state.borrow_mut();
-            state.snapshots.offsets.retain(|offset| *offset == new.base_offset || !old_bases.contains(offset));
-            state.replace_segments(&old_bases, new);
-            drop(state);
-            inner.shard.handles.borrow_mut().forget(inner.key);
-            spawn("log-unlink", unlink_later(inner.folder.clone(), old_bases, file_delete_delay_ms)).detach();
+        match &exchanged {
+            Ok(()) => {
+                let mut state = inner.state.borrow_mut();
+                state.snapshots.offsets.retain(|offset| *offset == new.base_offset || !old_bases.contains(offset));
+                state.replace_segments(&old_bases, new);
+                drop(state);
+                inner.shard.handles.borrow_mut().forget(inner.key);
+                spawn("log-unlink", unlink_later(inner.folder.clone(), old_bases, file_delete_delay_ms)).detach();
+            }
+            Err(Stopped::Undone(_)) => release(&mut inner.state.borrow_mut(), &old_bases),
+            Err(Stopped::Half(_)) => {}
         }
         // Nobody listens when the round was dropped; the exchange is done all the same.
         let _ = done.send(exchanged);
     });
-    let exchanged = outcome.await.unwrap_or_else(|| Err(io::Error::other("the exchange panicked")));
-    if let Err(source) = exchanged {
-        let found = source.to_string();
-        let path = log.folder.clone();
-        log.fail(LogFailed { path, doing: "exchange of cleaned segments", position: 0, bytes: 0, source });
-        return Err(CleanError::Exchange(found));
+    match outcome.await.unwrap_or_else(|| Err(Stopped::Half(io::Error::other("the exchange panicked")))) {
+        Ok(()) => {}
+        Err(Stopped::Undone(source)) => return Err(CleanError::io(&folder, "exchanging segments")(source)),
+        Err(Stopped::Half(source)) => {
+            let found = source.to_string();
+            log.fail(LogFailed { path: folder, doing: "exchange of cleaned segments", position: 0, bytes: 0, source });
+            return Err(CleanError::Exchange(found));
+        }
     }
     generation.set(log.state.borrow().generation);
     Ok(())
+}
+
+/// Where an exchange that failed has left the files.
+enum Stopped {
+    /// Every old segment has its name, and nothing of the new one counts.
+    Undone(io::Error),
+    /// The next start finishes it or undoes it.
+    Half(io::Error),
 }
 
 /// Readers find file and index in memory while their names are on the way.
@@ -123,12 +139,39 @@ fn hold(segment: &mut Segment, file: File, index: &SegmentIndex) {
     segment.is_sealed = false;
 }
 
-async fn rename_all(folder: &Path, old_bases: &[i64], new_base: i64) -> io::Result<()> {
+/// The segments are sealed again, as they were before [`hold`].
+fn release(state: &mut LogState, old_bases: &[i64]) {
+    let held = state.segments.iter_mut().filter(|segment| old_bases.contains(&segment.base_offset));
+    for segment in held {
+        (segment.file, segment.index, segment.is_sealed) = (None, None, true);
+        segment.aborted.seal();
+    }
+}
+
+async fn rename_all(folder: &Path, old_bases: &[i64], new_base: i64) -> Result<(), Stopped> {
     let names = segment_files(folder, new_base);
     // The data last: while it is `.cleaned`, all of it is undone.
     for name in names.iter().rev() {
-        rename_if_there(&cleaned(name), &name.with_added_extension(SWAP)).await?;
+        if let Err(source) = rename_if_there(&cleaned(name), &name.with_added_extension(SWAP)).await {
+            return Err(match undo(folder, &names).await {
+                Ok(()) => Stopped::Undone(source),
+                Err(_) => Stopped::Half(source),
+            });
+        }
     }
+    // From here on a failed sync leaves open which names a power loss would bring back, and only a start can tell.
+    finish(folder, old_bases, new_base, &names).await.map_err(Stopped::Half)
+}
+
+/// While the new data is `.cleaned` still. Durable before that goes, too: an index alone would be taken for that of the old segment.
+async fn undo(folder: &Path, names: &[PathBuf]) -> io::Result<()> {
+    for name in names {
+        remove_if_there(&name.with_added_extension(SWAP)).await?;
+    }
+    fs::sync_dir(folder).await
+}
+
+async fn finish(folder: &Path, old_bases: &[i64], new_base: i64, names: &[PathBuf]) -> io::Result<()> {
     sync_step(folder).await?;
 
     for base_offset in old_bases {
@@ -138,7 +181,7 @@ async fn rename_all(folder: &Path, old_bases: &[i64], new_base: i64) -> io::Resu
     }
     sync_step(folder).await?;
 
-    for name in &names {
+    for name in names {
         rename_if_there(&name.with_added_extension(SWAP), name).await?;
     }
     fs::sync_dir(folder).await

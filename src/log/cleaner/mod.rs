@@ -5,7 +5,7 @@
 //! flight, of 1 MiB: that is the cleaner's whole I/O budget, and `log.cleaner.io.max.bytes.per.second` bounds it further.
 //!
 //! ```text
-//! scheduler ─▶ plan: which log, which range ─▶ clean: map the newest offset of each key in the dirty part   (source, filter, key_map)
+//! scheduler ─▶ plan: which log, which range ─▶ clean: map the newest offset of each key in the dirty part   (source, sift, filter, key_map)
 //!                                                 │
 //!                                                 └─▶ for each group of neighbours: write what stays into BASE.log.cleaned (sink)
 //!                                                        └─▶ exchange: .cleaned ─▶ .swap ─▶ the log, old files ─▶ .deleted ─▶ gone
@@ -23,6 +23,7 @@ mod pauses;
 mod plan;
 mod scheduler;
 mod settle;
+mod sift;
 mod sink;
 mod source;
 #[cfg(test)]

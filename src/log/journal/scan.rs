@@ -68,6 +68,41 @@ pub(crate) async fn scan(
     Ok(scanned)
 }
 
+/// One entry of a file, as it stands there.
+pub(crate) struct StoredEntry {
+    pub write: WriteHead,
+    pub head: EntryHead,
+    /// Of the batch.
+    pub position: u64,
+    pub is_intact: bool,
+}
+
+/// Every entry of one file, of whatever epoch, for people. Changes nothing and takes no lock.
+pub(crate) async fn every_entry(path: &Path) -> Result<Vec<StoredEntry>, OpenError> {
+    let file = File::open(path, FileMode::Read).await.map_err(io_error(path, "opening"))?;
+    let bytes = file.len().await.map_err(io_error(path, "asking for the size"))?;
+    let source = Source { path: path.into(), file, bytes, first: None };
+    let damaged = |found| OpenError::Journal { path: path.to_owned(), position: 0, found };
+    FileHead::decode(&source.read(0, BLOCK_BYTES).await?).map_err(damaged)?;
+    let (mut entries, mut position) = (Vec::new(), FIRST_WRITE_AT);
+    while position < source.bytes {
+        let window = source.read(position, WINDOW_BYTES).await?;
+        let mut passed = BLOCK_BYTES;
+        if let Some(write) = Write::parse(&window) {
+            entries.extend(write.batches().map(|(head, encoded, batch, at)| StoredEntry {
+                write: write.head,
+                head: *head,
+                position: position + at as u64,
+                is_intact: batch_is_whole(encoded, batch),
+            }));
+            passed = write.head.bytes();
+        }
+        position += passed as u64;
+        give_way().await;
+    }
+    Ok(entries)
+}
+
 async fn open_all(folder: &Path, directory_id: Option<[u8; 16]>) -> Result<Vec<Source>, OpenError> {
     let mut sources = Vec::new();
     if !fs::exists(folder).await.map_err(io_error(folder, "looking for the journal"))? {

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 const RINGLANE_PROPERTIES: &str = "ringlane.properties";
 const CLEAN_SHUTDOWN: &str = "clean-shutdown";
+/// Java's lock on it says that Kafka runs.
+const KAFKA_LOCK: &str = ".lock";
 /// Other names at the top of a data directory that are in order there.
-const KNOWN_NAMES: [&str; 5] = [".lock", "metadata", "journal", "lost+found", meta_properties::CLEAN_SHUTDOWN];
+const KNOWN_NAMES: [&str; 5] = [KAFKA_LOCK, "metadata", "journal", "lost+found", meta_properties::CLEAN_SHUTDOWN];
 
 /// Who wrote a data directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,22 +32,23 @@ pub struct Directory {
     stopped_clean: bool,
     marker: &'static str,
     _lock: Option<fs::DirLock>,
+    _kafka_lock: Option<fs::PosixLock>,
 }
 
 impl Directory {
-    /// Locks `path`. A directory of Kafka's, whose lock is of another kind, is not locked.
+    /// Locks `path`, a directory of Kafka's as Kafka does: refused while either broker runs on it.
     pub async fn open(path: &Path) -> Result<Directory, OfflineError> {
         let owner = owner_of(path).await?;
-        let lock = match owner {
-            Owner::Kafka(_) => None,
-            _ => lock(path).await?,
+        let (lock, kafka_lock) = match owner {
+            Owner::Kafka(_) => (None, lock_as_kafka(path).await?),
+            _ => (lock(path).await?, None),
         };
         let marker = match owner {
             Owner::Kafka(_) => meta_properties::CLEAN_SHUTDOWN,
             _ => CLEAN_SHUTDOWN,
         };
         let stopped_clean = exists(&path.join(marker)).await?;
-        Ok(Directory { path: path.to_owned(), owner, stopped_clean, marker, _lock: lock })
+        Ok(Directory { path: path.to_owned(), owner, stopped_clean, marker, _lock: lock, _kafka_lock: kafka_lock })
     }
 
     /// For a single partition's folder: the data directory that it lies in, when it lies in one.
@@ -141,6 +144,17 @@ async fn lock(path: &Path) -> Result<Option<fs::DirLock>, OfflineError> {
             path: path.to_owned(),
             found: "there is no such directory; name the broker's with --data".to_owned(),
         }),
+        Err(error) => Err(failed(path, "locking the data directory")(error)),
+    }
+}
+
+async fn lock_as_kafka(path: &Path) -> Result<Option<fs::PosixLock>, OfflineError> {
+    match fs::posix_lock(&path.join(KAFKA_LOCK)).await {
+        Ok(lock) => Ok(lock),
+        Err(source) if source.kind() == io::ErrorKind::WouldBlock => {
+            let text = format!("{source}: a Kafka broker runs on it; stop it first");
+            Err(OfflineError::InUse { source: io::Error::new(io::ErrorKind::WouldBlock, text) })
+        }
         Err(error) => Err(failed(path, "locking the data directory")(error)),
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn let_go(folder: &Path, saved: impl Fn(&Path) -> PathBuf) -> R
 }
 
 /// `None` for a folder of Kafka's, which no journal knows.
-async fn name_of(folder: &Path) -> Result<Option<LogName>, OfflineError> {
+pub(super) async fn name_of(folder: &Path) -> Result<Option<LogName>, OfflineError> {
     let path = folder.join(files::PARTITION_METADATA);
     if !fs::exists(&path).await.map_err(failed(&path, "looking for it"))? {
         return Ok(None);

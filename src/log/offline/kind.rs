@@ -35,6 +35,8 @@ pub enum FileKind {
     Offset,
     /// What the journals had of a log that did not open.
     KeptJournal,
+    /// `NUMBER.journal` of a shard.
+    Journal,
     MetaProperties,
     /// The next segment, not yet part of the log.
     NextSegment,
@@ -71,6 +73,7 @@ impl FileKind {
                 Some((_, "timeindex")) => FileKind::TimeIndex,
                 Some((_, "txnindex")) => FileKind::TxnIndex,
                 Some((_, "snapshot")) => FileKind::ProducerSnapshot,
+                Some((_, "journal")) => FileKind::Journal,
                 _ => FileKind::Unknown,
             },
         }
@@ -100,6 +103,7 @@ mod tests {
         assert_eq!(of("00000000000000000000-0000000000.checkpoint"), FileKind::KafkaOther);
         assert_eq!(of("log-start-offset"), FileKind::Offset);
         assert_eq!(of("kept.journal"), FileKind::KeptJournal);
+        assert_eq!(of("00000001.journal"), FileKind::Journal);
         assert_eq!(of("notes.txt"), FileKind::Unknown);
         assert_eq!(offset_in_name(Path::new("a/00000000000000000042.txnindex")), Some(42));
         assert_eq!(offset_in_name(Path::new("a/42.log")), None);

@@ -7,12 +7,14 @@
 //! * [`Directory`]: a data directory, locked against a broker's start.
 //! * [`Walk`]: the batches of a segment, and what lies between them where it is damaged.
 //! * [`verify`]: everything that is wrong in a partition's folder, as [`Finding`]s.
+//! * [`journals`]: what the journals hold and the next start would take from them; [`journal_entries`]: one file of them.
 //! * [`repair`]: a plan of steps that can be shown, and then performed; a crash between two of them leaves a log that can be repaired again.
 
 mod adjust;
 mod copy;
 mod directory;
 mod index_check;
+mod journal_look;
 mod journals;
 pub mod kind;
 pub mod repair;
@@ -23,6 +25,7 @@ pub mod verify;
 mod walk;
 
 pub use directory::{Directory, Owner, partition_of_folder};
+pub use journal_look::{JournalEntry, journal_entries, journals};
 pub use report::{Finding, PartitionReport, Severity};
 pub use walk::{Damage, Step, StoredBatch, Walk};
 

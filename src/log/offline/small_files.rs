@@ -36,6 +36,9 @@ pub(super) async fn check(report: &mut PartitionReport, path: &Path, kind: FileK
             "The start that opens the log adds them",
         ),
         FileKind::Saved => report.note(path, None, "kept by a repair", "Remove it when it is not wanted any more"),
+        FileKind::Journal => {
+            report.note(path, None, "belongs into the folder of a shard's journal", "Nothing reads it here")
+        }
         FileKind::Unknown => {
             report.note(path, None, "unknown file", "Nothing reads it; move it away if it is not yours")
         }

@@ -13,23 +13,28 @@ use crate::shard::Shard;
 use crate::state::LogState;
 use crate::{LogKey, ReadError, files, handles};
 use bytes::Bytes;
-use ringlane_runtime::{Budget, Buffer, Permit, now, spawn};
-use std::cell::RefCell;
+use ringlane_runtime::{Budget, Buffer, Instant, Permit, now, spawn};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
-/// Bytes of reads in flight on a shard. More brings no throughput (`bench/README.md`, "cold reads") and makes a journal's write wait behind
-/// them in the device's queue.
-const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
-/// So much of it for reads that nobody waits for yet: a consumer that comes now finds room at once.
-const AHEAD_IN_FLIGHT_BYTES_MAX: usize = 3 << 20;
-const _: () = assert!(AHEAD_IN_FLIGHT_BYTES_MAX < IN_FLIGHT_BYTES_MAX);
+/// Of the bytes in flight, what reads may have that nobody waits for yet, in quarters: a consumer that comes now finds room at once.
+const AHEAD_QUARTERS: usize = 3;
+const _: () = assert!(AHEAD_QUARTERS < 4);
+/// While producers are at work, a read counts for so many in flight: the device serves in order, and a journal's write, which acks wait for,
+/// should find one read before it and not eight. Without producers the device is the readers' alone.
+const WEIGHT_BESIDE_WRITES: usize = 8;
+/// Producers are at work for so long after an append.
+const WRITES_LAST: Duration = Duration::from_millis(20);
 
 pub(crate) struct ReadAhead {
     streams: RefCell<Streams>,
     memory: Memory,
     in_flight: Budget,
+    /// Bytes that had been appended to the shard's logs when somebody looked last, and when they were last seen to grow.
+    appended: Cell<(u64, Option<Instant>)>,
     /// Streams that want more read ahead than there was room for, in turn. Some may be gone.
     waiting: RefCell<VecDeque<StreamId>>,
     /// First read of a reader that jumped somewhere; doubled as long as it reads on from where it stopped.
@@ -44,11 +49,12 @@ enum Step {
 }
 
 impl ReadAhead {
-    pub fn new(memory_bytes: usize, first_bytes: usize) -> ReadAhead {
+    pub fn new(memory_bytes: usize, bytes_in_flight: usize, first_bytes: usize) -> ReadAhead {
         ReadAhead {
             streams: RefCell::default(),
             memory: Memory::new(memory_bytes),
-            in_flight: Budget::new("log reads", IN_FLIGHT_BYTES_MAX),
+            in_flight: Budget::new("log reads", bytes_in_flight),
+            appended: Cell::default(),
             waiting: RefCell::default(),
             first_bytes,
         }
@@ -133,15 +139,26 @@ impl ReadAhead {
         };
         let Some(extent) = extent else { return Step::Enough };
         let bytes = extent.aligned_bytes();
-        if self.in_flight.used_bytes() + bytes > AHEAD_IN_FLIGHT_BYTES_MAX {
+        let (weight, in_flight) = (self.weight(&log.shard, bytes), self.in_flight.used_bytes());
+        if in_flight > 0 && in_flight + weight > self.in_flight.limit_bytes() / 4 * AHEAD_QUARTERS {
             return Step::NoRoom;
         }
-        let Some(permit) = self.in_flight.try_acquire(bytes) else { return Step::NoRoom };
+        let Some(permit) = self.in_flight.try_acquire(weight) else { return Step::NoRoom };
         let Some(reserved) = self.memory.try_reserve(bytes) else { return Step::NoRoom };
         let slot = Slot::new(extent, stream.generation, false, log.shard.metrics.clone());
         spawn("read ahead", fill(log.clone(), slot.clone(), Some((permit, reserved)))).detach();
         stream.ahead.push_back(slot);
         Step::Started
+    }
+
+    /// What a read of `bytes` counts for in flight.
+    fn weight(&self, shard: &Shard, bytes: usize) -> usize {
+        let (seen, last) = self.appended.get();
+        let (appended, now) = (shard.metrics.log_appended_bytes.value(), now());
+        let last = if appended == seen { last } else { Some(now) };
+        self.appended.set((appended, last));
+        let is_beside_writes = last.is_some_and(|last| now.since(last) < WRITES_LAST);
+        if is_beside_writes { bytes * WEIGHT_BESIDE_WRITES } else { bytes }
     }
 
     /// What one of the readers may have in memory.
@@ -159,7 +176,7 @@ async fn fill(log: Rc<LogInner>, slot: Rc<Slot>, admitted: Option<(Permit, Reser
     let (permit, reserved) = match admitted {
         Some(admitted) => admitted,
         None => {
-            let permit = ahead.in_flight.acquire(bytes).await;
+            let permit = ahead.in_flight.acquire(ahead.weight(&log.shard, bytes)).await;
             (permit, ahead.memory.reserve(bytes))
         }
     };

@@ -17,7 +17,7 @@ const SEQUENTIAL_FROM: u32 = 2;
 /// Reads grow up to so many times the first one's size.
 const GROWTH_MAX: usize = 8;
 /// A sequential reader has so many reads ahead of it, if memory allows.
-const READS_AHEAD: usize = 4;
+const READS_AHEAD: usize = 6;
 /// Readers that are remembered on a shard; beyond it the one that was here longest ago goes.
 const STREAMS_MAX: usize = 4096;
 /// A reader that has not come for so long is forgotten, with what was read for it.
@@ -274,7 +274,7 @@ mod tests {
             assert!(streams.take(LogKey(1), next + 1, 0).is_none() && streams.take(LogKey(2), next, 0).is_none());
             reader = streams.take(LogKey(1), next, 0).expect("reads on");
         }
-        assert_eq!(sizes, [(1000, 0), (2000, 0), (4000, 16_000), (8000, 32_000), (8000, 32_000), (8000, 32_000)]);
+        assert_eq!(sizes, [(1000, 0), (2000, 0), (4000, 24_000), (8000, 48_000), (8000, 48_000), (8000, 48_000)]);
         assert_eq!(reader.ahead_bytes_wanted(500), 500);
     }
 

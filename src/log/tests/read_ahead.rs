@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const READ_BYTES_FIRST: usize = 16 << 10;
 /// More than is ever in flight on a shard.
-const IN_FLIGHT_BYTES: usize = 4 << 20;
+const IN_FLIGHT_BYTES: usize = 8 << 20;
 const DISK_LATENCY: Duration = Duration::from_millis(2);
 
 struct Machine {

@@ -3,9 +3,12 @@
 use crate::image::METADATA_VERSION;
 use crate::{FeatureRange, Image};
 
+/// `group.version`: 1 is consumer groups of the new protocol (KIP-848).
+const GROUP_VERSION: &str = "group.version";
+
 /// The features that this program understands. Level 29 of the metadata is Kafka's 4.2-IV1: its record versions are the ones that
 /// `record` writes.
-const SUPPORTED: [(&str, i16, i16); 1] = [(METADATA_VERSION, 29, 29)];
+const SUPPORTED: &[(&str, i16, i16)] = &[(METADATA_VERSION, 29, 29), (GROUP_VERSION, 0, 1)];
 
 /// What a broker of this version says in its registration and in ApiVersions.
 pub fn supported() -> Vec<FeatureRange> {

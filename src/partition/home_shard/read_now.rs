@@ -1,8 +1,8 @@
 //! The reads of one fetch: checks, whole batches from the tail or the disk, within the fetch's limits.
 //!
-//! Partitions are looked at in the order of the request. What the tail has is taken at once; reads from disk run side by side, each with what
-//! the limits leave when all reads before it take all that they may. So together they never pass the limits, whatever comes back first; what
-//! an earlier one did not take goes to those that have not begun.
+//! Partitions are looked at in the order of the request. What the tail has is taken at once; reads from disk run side by side as long as the
+//! limits have room for all that they may take, so that each gets what it would get after the one before it. Where the room ends, one waits
+//! for another, and what that did not take goes to the next.
 
 use super::Inner;
 use crate::message::{AbortedTransaction, Isolation, ReadEntry, ReadReply, ReadRequest, ReadResult};
@@ -76,10 +76,10 @@ impl Reads {
         }
     }
 
-    /// What the next read may take; `None` while that depends on those that have begun.
-    fn next_limit(&self) -> Option<Left> {
+    /// What the next read, which wants up to `bytes_max`, may take; `None` while it might get more once those before it are done.
+    fn next_limit(&self, bytes_max: usize) -> Option<Left> {
         let bytes = self.left.bytes.saturating_sub(self.promised_bytes);
-        let is_known = self.begun.is_empty() || (bytes > 0 && self.tasks_count < SIDE_BY_SIDE_MAX);
+        let is_known = self.begun.is_empty() || (bytes >= bytes_max && self.tasks_count < SIDE_BY_SIDE_MAX);
         is_known.then_some(Left { bytes, at_least_one: self.left.at_least_one && self.begun.is_empty() })
     }
 
@@ -127,8 +127,9 @@ impl Inner {
         let readable_bytes = self.state.borrow().readable_sum(&request, self.broker_id);
         let mut reads = Reads::new(&request);
         for (place, entry) in request.entries.iter().enumerate() {
+            let bytes_max = entry.max_bytes.max(0) as usize;
             let limit = loop {
-                match reads.next_limit() {
+                match reads.next_limit(bytes_max) {
                     Some(limit) => break limit,
                     None => reads.settle_first().await,
                 }
@@ -274,21 +275,22 @@ mod tests {
         Begun { place, bytes_max, is_held_back: place > 0, reading: Reading::Done(found(bytes)) }
     }
 
-    /// Reads side by side that each take all that is left would together pass the limit; each with its share only would leave room that
-    /// nobody uses.
+    /// Reads side by side that each take all that is left would together pass the limit; one that begins with too little because those
+    /// before it might take all would get nothing, fetch after fetch.
     #[test]
-    fn a_read_gets_what_those_before_it_leave_at_least() {
+    fn a_read_waits_only_where_those_before_it_may_take_its_room() {
         let mut reads = reads(100);
-        let limit = |reads: &Reads| reads.next_limit().map(|left| (left.bytes, left.at_least_one));
-        assert_eq!(limit(&reads), Some((100, true)));
+        let limit = |reads: &Reads, max| reads.next_limit(max).map(|left| (left.bytes, left.at_least_one));
+        assert_eq!(limit(&reads, 1000), Some((100, true)));
         reads.push(done(0, 60, 30));
-        assert_eq!(limit(&reads), Some((40, false)), "not known yet what the first one finds");
+        assert_eq!(limit(&reads, 40), Some((40, false)));
+        assert_eq!(limit(&reads, 41), None, "70, if the first one finds no more");
         reads.push(done(1, 40, 10));
-        assert_eq!(limit(&reads), None, "nothing is left if both take what they may");
+        assert_eq!(limit(&reads, 1), None);
         ready(reads.settle_first());
-        assert_eq!(limit(&reads), Some((30, false)));
+        assert_eq!(limit(&reads, 30), Some((30, false)));
         ready(reads.settle_first());
-        assert_eq!(limit(&reads), Some((60, false)));
+        assert_eq!(limit(&reads, 1000), Some((60, false)), "nothing to wait for");
         assert_eq!(reads.results.iter().map(|result| result.bytes).collect::<Vec<_>>(), [30, 10, 0, 0]);
     }
 

@@ -208,6 +208,9 @@ fn random_fetches_keep_their_limits() {
                     batch.check_crc().expect("the bytes that were stored");
                     next = batch.header.next_offset();
                 }
+                for slice in result.clone().joined().slices {
+                    assert!(batches(&slice).all(|batch| batch.is_ok()), "{what}: half a batch in a slice");
+                }
                 let is_empty = *partition == PARTITIONS - 1;
                 let fits = result.bytes <= left.min(*partition_max);
                 assert!(fits || (is_first && result.bytes == BATCH_BYTES), "{what}");

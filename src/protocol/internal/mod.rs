@@ -4,6 +4,7 @@
 //! A key begins with an `i16` that says what it is; a value with an `i16` version. A missing value (tombstone) deletes its key. Read and
 //! written on the home shard of the coordinator's partition.
 
+pub mod consumer_group;
 pub mod consumer_offsets;
 pub mod transaction_state;
 

@@ -44,6 +44,15 @@ impl RetainedBatch {
         }
     }
 
+    /// Of the records, before they are compressed.
+    pub fn plain_bytes(&self) -> usize {
+        self.buffer.len() - HEADER_BYTES
+    }
+
+    pub fn codec(&self) -> Option<Compression> {
+        self.header.attributes.compression()
+    }
+
     /// The batch. Without records it is a bare header, which keeps the producer's sequence and the last offset.
     pub fn finish(self) -> Result<Vec<u8>, CompressionError> {
         let header = &self.header;

@@ -5,7 +5,7 @@ mod value;
 mod writer;
 
 pub use reader::{DecodeError, Reader};
-pub use value::{Struct, Wire};
+pub use value::{Struct, Wire, read_optional_struct, write_optional_struct};
 pub use writer::{FrameMark, TagWriter, Writer};
 
 /// What generated modules use.

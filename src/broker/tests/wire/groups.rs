@@ -2,6 +2,7 @@
 
 use crate::kit::*;
 use ringlane_protocol::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
+use ringlane_protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use ringlane_protocol::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse};
 use ringlane_protocol::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 use ringlane_protocol::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -157,6 +158,7 @@ impl Wire {
         let body = self.call(version, &request).await;
         let response = decode::<OffsetFetchResponse>(&body, version);
         match response.groups.first() {
+            Some(group) if group.error_code != ErrorCode::None => vec![(group.error_code, -1)],
             Some(group) => group.topics[0].partitions.iter().map(|p| (p.error_code, p.committed_offset)).collect(),
             None => response.topics[0].partitions.iter().map(|p| (p.error_code, p.committed_offset)).collect(),
         }
@@ -318,6 +320,22 @@ fn offsets_are_set_and_deleted_from_outside() {
     });
 }
 
+/// Old tools commit under the group id "", which no member can have: Kafka lets them, shows the group and deletes it.
+#[test]
+fn the_empty_group_id_has_offsets_and_no_members() {
+    with_broker(1, AT_ONCE, || async {
+        let mut client = Wire::connect().await;
+        let topic = ("t", client.create_topic("t", 1).await);
+        client.find_coordinator(6, "").await;
+        assert_eq!(client.commit(8, "", None, topic, &[(0, 3)]).await, [ErrorCode::None]);
+        assert_eq!(client.fetch(8, "", topic, &[0]).await, [(ErrorCode::None, 3)]);
+        assert_eq!(client.join_once(9, "", "").await.0, ErrorCode::InvalidGroupId);
+        assert_eq!(client.describe(6, "").await, (ErrorCode::None, "Empty".into(), 0));
+        assert_eq!(client.delete_group(2, "").await, ErrorCode::None);
+        assert_eq!(client.describe(6, "").await, (ErrorCode::GroupIdNotFound, "Dead".into(), 0));
+    });
+}
+
 /// Members that wait for a rebalance hold nothing that others need: more of them than a lane has credits, and the broker goes on serving.
 #[test]
 fn members_that_wait_are_in_nobodys_way() {
@@ -352,4 +370,99 @@ fn a_stop_does_not_wait_for_a_rebalance() {
         client.request(3, &join_request("readers", "")).await;
         assert!(client.is_silent_for(Duration::from_secs(1)).await);
     });
+}
+
+/// A power cut must not take back what a group was told: its members, its generation and what it has committed come back with the log. Until
+/// the log is read nobody is told that the group is gone.
+#[test]
+fn a_group_survives_a_power_cut() {
+    let before = || async {
+        let mut client = Wire::connect().await;
+        let topic = ("t", client.create_topic("t", 1).await);
+        client.find_coordinator(6, "readers").await;
+        let member = client.join(3, "readers").await;
+        client.sync(4, "readers", &member).await;
+        for offset in 1..=300 {
+            assert_eq!(client.commit(8, "readers", Some(&member), topic, &[(0, offset)]).await, [ErrorCode::None]);
+        }
+        // The second life knows it by this.
+        assert_eq!(client.commit(8, &member.id, None, topic, &[(0, 4)]).await, [ErrorCode::None]);
+    };
+    let after = || async {
+        let mut client = Wire::connect().await;
+        let topic = ("t", TopicId::ZERO);
+        let fetched = loop {
+            match client.fetch(8, "readers", topic, &[0]).await[..] {
+                [(ErrorCode::CoordinatorLoadInProgress, _)] => ringlane_runtime::sleep(Duration::from_millis(10)).await,
+                [fetched] => break fetched,
+                _ => panic!("one partition was asked for"),
+            }
+        };
+        assert_eq!(fetched, (ErrorCode::None, 300));
+        assert_eq!(client.describe(6, "readers").await, (ErrorCode::None, "Stable".into(), 1));
+        let groups = loop {
+            let body = client.call(5, &ListGroupsRequest::default()).await;
+            let response = decode::<ListGroupsResponse>(&body, 5);
+            match response.error_code {
+                ErrorCode::CoordinatorLoadInProgress => ringlane_runtime::sleep(Duration::from_millis(10)).await,
+                code => {
+                    assert_eq!(code, ErrorCode::None);
+                    break response.groups.iter().map(|group| group.group_id.to_owned()).collect::<Vec<_>>();
+                }
+            }
+        };
+        let id = groups.into_iter().find(|group| group != "readers").expect("the member's id, committed under");
+        let member = Member { id, generation: 1 };
+        assert_eq!(client.heartbeat(4, "readers", &member).await, ErrorCode::None);
+        assert_eq!(client.commit(8, "readers", Some(&member), topic, &[(0, 301)]).await, [ErrorCode::None]);
+    };
+    with_power_cut(2, AT_ONCE, before, after);
+}
+
+/// A new topic of the same name begins at its own start, not where somebody had read the old one to.
+#[test]
+fn a_deleted_topic_takes_its_offsets_along() {
+    with_broker(2, AT_ONCE, || async {
+        let mut client = Wire::connect().await;
+        let topic = ("t", client.create_topic("t", 1).await);
+        client.find_coordinator(6, "readers").await;
+        client.commit(8, "readers", None, topic, &[(0, 7)]).await;
+        let state = DeleteTopicState { name: Some("t"), ..Default::default() };
+        client.call(6, &DeleteTopicsRequest { topics: vec![state], timeout_ms: 1_000, ..Default::default() }).await;
+        let topic = ("t", client.create_topic("t", 1).await);
+        for _ in 0..100 {
+            if client.fetch(8, "readers", topic, &[0]).await == [(ErrorCode::None, -1)] {
+                return;
+            }
+            ringlane_runtime::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the offset of the deleted topic is still there");
+    });
+}
+
+/// An offset that the disk has refused is not committed, whatever the coordinator's memory says; and who waits is told to go elsewhere.
+#[test]
+fn a_disk_that_refuses_ends_the_coordinator_and_tells_everybody() {
+    let before = || async {
+        let mut client = Wire::connect().await;
+        let topic = ("t", client.create_topic("t", 1).await);
+        client.find_coordinator(6, "readers").await;
+        // Enough groups for both shards to have written to their journals.
+        for group in ["readers", "a", "b", "c", "d", "e", "f", "g"] {
+            assert_eq!(client.commit(8, group, None, topic, &[(0, 1)]).await, [ErrorCode::None]);
+        }
+    };
+    let after = || async {
+        let (mut waiting, mut client) = (Wire::connect().await, Wire::connect().await);
+        // Of a group that is new: its first record is refused as well.
+        let asked = waiting.request(3, &join_request("others", "")).await;
+        let codes = client.commit(8, "readers", None, ("t", TopicId::ZERO), &[(0, 2)]).await;
+        assert_eq!(codes, [ErrorCode::NotCoordinator]);
+        let body = waiting.answer::<JoinGroupRequest>(3, asked).await;
+        assert_eq!(decode::<JoinGroupResponse>(&body, 3).error_code, ErrorCode::NotCoordinator);
+        ringlane_runtime::sleep(Duration::from_secs(3)).await;
+        assert_eq!(client.fetch(8, "readers", ("t", TopicId::ZERO), &[0]).await, [(ErrorCode::NotCoordinator, -1)]);
+        client.assert_served().await;
+    };
+    with_failing_journal(2, &[], before, after);
 }

@@ -12,7 +12,7 @@ use ringlane_protocol::records::{BatchBuilder, Compression};
 use ringlane_protocol::{
     ErrorCode, Message, Reader, Request, RequestHeader, TopicId, Writer, decode_response_header, encode_request_frame,
 };
-use ringlane_runtime::sim::{LocalMain, NetworkOptions, Sim, SimOptions};
+use ringlane_runtime::sim::{IoFault, IoKind, LocalMain, NetworkOptions, NodeId, Sim, SimOptions};
 use ringlane_runtime::{Buffer, Stream, resolve, sleep, timeout};
 use std::cell::Cell;
 use std::future::Future;
@@ -29,29 +29,99 @@ pub fn with_broker<F>(shards: usize, settings: &[(&str, &str)], client: impl FnO
 where
     F: Future<Output = ()> + 'static,
 {
-    let mut builder = Config::builder().set("listeners", "PLAINTEXT://node-1:9092").set("log.dirs", "/data");
-    for (key, value) in settings {
-        builder = builder.set(key, value);
+    let mut machines = Machines::new(shards, settings);
+    machines.start_broker();
+    machines.run(client);
+    machines.stop_broker();
+}
+
+/// Runs `before`, cuts the broker's power, and runs `after` on what its disk has kept.
+pub fn with_power_cut<F, G>(
+    shards: usize,
+    settings: &[(&str, &str)],
+    before: impl FnOnce() -> F + 'static,
+    after: impl FnOnce() -> G + 'static,
+) where
+    F: Future<Output = ()> + 'static,
+    G: Future<Output = ()> + 'static,
+{
+    let mut machines = Machines::new(shards, settings);
+    machines.start_broker();
+    machines.run(before);
+    machines.sim.crash(machines.broker);
+    machines.start_broker();
+    machines.run(after);
+    machines.stop_broker();
+}
+
+/// Runs `before`, makes every write to the broker's journals fail, and runs `after`.
+pub fn with_failing_journal<F, G>(
+    shards: usize,
+    settings: &[(&str, &str)],
+    before: impl FnOnce() -> F + 'static,
+    after: impl FnOnce() -> G + 'static,
+) where
+    F: Future<Output = ()> + 'static,
+    G: Future<Output = ()> + 'static,
+{
+    let mut machines = Machines::new(shards, settings);
+    machines.start_broker();
+    machines.run(before);
+    let fault = IoFault { kind: IoKind::Write, path_contains: "journal".to_owned(), probability: 1.0 };
+    machines.sim.add_io_fault(machines.broker, fault);
+    machines.run(after);
+    machines.sim.crash(machines.broker);
+}
+
+/// The broker's and the client's.
+struct Machines {
+    sim: Sim,
+    broker: NodeId,
+    client: NodeId,
+    config: Arc<Config>,
+    shards: usize,
+}
+
+impl Machines {
+    fn new(shards: usize, settings: &[(&str, &str)]) -> Machines {
+        let mut builder = Config::builder().set("listeners", "PLAINTEXT://node-1:9092").set("log.dirs", "/data");
+        for (key, value) in settings {
+            builder = builder.set(key, value);
+        }
+        let (config, _) = builder.build().expect("settings of a test are valid");
+        let network = NetworkOptions { window_bytes: 64 << 10..256 << 10, ..NetworkOptions::default() };
+        let mut sim = Sim::new(shards as u64, SimOptions { network, ..SimOptions::default() });
+        let (broker, client) = (sim.add_node(), sim.add_node());
+        Machines { sim, broker, client, config: Arc::new(config), shards }
     }
-    let (config, _) = builder.build().expect("settings of a test are valid");
-    let network = NetworkOptions { window_bytes: 64 << 10..256 << 10, ..NetworkOptions::default() };
-    let mut sim = Sim::new(shards as u64, SimOptions { network, ..SimOptions::default() });
-    let (broker, machine) = (sim.add_node(), sim.add_node());
-    let ready = |started: Result<_, ringlane_broker::StartError>| drop(started.expect("the broker starts"));
-    sim.start(broker, shard_mains(Arc::new(config), shards, ready));
-    let is_done = Rc::new(Cell::new(false));
-    let done = is_done.clone();
-    let main: LocalMain = Box::new(move || {
-        Box::pin(async move {
-            client().await;
-            done.set(true);
-        })
-    });
-    sim.start_local(machine, vec![main]);
-    let ended = sim.run_until(Duration::from_secs(3600), |_| is_done.get());
-    assert!(ended, "the client waits for something that never comes");
-    sim.stop(broker);
-    assert!(sim.run_until(Duration::from_secs(60), |sim| !sim.is_running(broker)), "the broker does not stop");
+
+    fn start_broker(&mut self) {
+        let ready = |started: Result<_, ringlane_broker::StartError>| drop(started.expect("the broker starts"));
+        self.sim.start(self.broker, shard_mains(self.config.clone(), self.shards, ready));
+    }
+
+    fn run<F: Future<Output = ()> + 'static>(&mut self, client: impl FnOnce() -> F + 'static) {
+        let is_done = Rc::new(Cell::new(false));
+        let done = is_done.clone();
+        let main: LocalMain = Box::new(move || {
+            Box::pin(async move {
+                client().await;
+                done.set(true);
+            })
+        });
+        self.sim.start_local(self.client, vec![main]);
+        let ended = self.sim.run_until(Duration::from_secs(3600), |_| is_done.get());
+        assert!(ended, "the client waits for something that never comes");
+        let client = self.client;
+        self.sim.run_until(Duration::from_secs(60), |sim| !sim.is_running(client));
+    }
+
+    fn stop_broker(&mut self) {
+        let broker = self.broker;
+        self.sim.stop(broker);
+        let stopped = self.sim.run_until(Duration::from_secs(60), |sim| !sim.is_running(broker));
+        assert!(stopped, "the broker does not stop");
+    }
 }
 
 /// One connection.

@@ -4,6 +4,8 @@
 mod apis;
 mod bad_input;
 mod bad_records;
+mod compaction;
+mod consumer_groups;
 mod fetches;
 mod groups;
 mod kit;

@@ -24,8 +24,9 @@ Examples:
 
 /// Read every byte of stopped logs and say what is wrong
 ///
-/// Checks length, CRC32C and offsets of every batch, indexes against segments, and the small files beside them. Changes nothing. The
-/// broker must be stopped. Exit code 1 when something is wrong.
+/// Checks length, CRC32C and offsets of every batch, indexes against segments, and the small files beside them; of a whole data directory
+/// also the journals, and what the next start would take from them. Changes nothing. The broker, Ringlane or Kafka, must be stopped. Exit
+/// code 1 when something is wrong, or a broker runs.
 #[derive(Args)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub struct VerifyArgs {
@@ -53,7 +54,7 @@ Examples:
 /// Show what a file of a log holds
 ///
 /// Reads segments (.log), indexes (.index, .timeindex), producer snapshots (.snapshot), aborted transactions (.txnindex) and
-/// checkpoints; of a folder all segments in order. Takes no lock: beside a running broker the newest segment may end in the middle
+/// checkpoints, journals (.journal, every entry that lies there); of a folder all segments in order. Takes no lock: beside a running broker the newest segment may end in the middle
 /// of a batch, or in zeros.
 #[derive(Args)]
 #[command(after_help = DUMP_EXAMPLES)]

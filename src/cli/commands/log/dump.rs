@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ringlane_log::offline::kind::{FileKind, offset_in_name};
-use ringlane_log::offline::{OfflineError, Step, StoredBatch, Walk, index_files};
+use ringlane_log::offline::{JournalEntry, OfflineError, Step, StoredBatch, Walk, index_files, journal_entries};
 use ringlane_protocol::records::{Batch, Records};
 use ringlane_protocol::storage::{FileError, checkpoint, producer_snapshot, txn_index};
 use ringlane_runtime::fs;
@@ -28,8 +28,29 @@ pub async fn run(args: &DumpArgs) -> Result<(), Failed> {
         FileKind::Leftover | FileKind::Saved if args.path.to_string_lossy().contains(".log") => {
             segments(args, std::slice::from_ref(&args.path)).await
         }
+        FileKind::Journal | FileKind::KeptJournal => journal(args).await,
         kind => small_file(args, kind).await,
     }
+}
+
+async fn journal(args: &DumpArgs) -> Result<(), Failed> {
+    let mut rows = Rows::default();
+    for entry in journal_entries(&args.path).await? {
+        let JournalEntry { base_offset, next_offset, previous_end, .. } = entry;
+        rows.push([
+            ("epoch", serde_json::Value::from(entry.epoch)),
+            ("sequence", entry.sequence.into()),
+            ("topic_id", entry.topic_id.to_string().into()),
+            ("partition", entry.partition.into()),
+            ("previous_end", previous_end.into()),
+            ("base_offset", base_offset.into()),
+            ("next_offset", next_offset.into()),
+            ("position", entry.position.into()),
+            ("bytes", entry.bytes.into()),
+            ("intact", entry.is_intact.into()),
+        ]);
+    }
+    rows.show(args)
 }
 
 async fn segments_of(args: &DumpArgs, entries: Vec<PathBuf>) -> Result<(), Failed> {
@@ -188,17 +209,12 @@ async fn small_file(args: &DumpArgs, kind: FileKind) -> Result<(), Failed> {
         }
         _ => {
             return Err(Failed::new(format!(
-                "{}: by its name this is none of the files that can be shown (.log, .index, .timeindex, .txnindex, .snapshot, checkpoints)",
+                "{}: by its name this is none of the files that can be shown (.log, .index, .timeindex, .txnindex, .snapshot, .journal, checkpoints)",
                 path.display()
             )));
         }
     }
-    rows.keep(args.count);
-    match args.format {
-        Format::Json => print(&rows.json()?)?,
-        Format::Text => print(&rows.text())?,
-    };
-    Ok(())
+    rows.show(args)
 }
 
 fn producer_row(entry: &producer_snapshot::ProducerEntry) -> [(&'static str, serde_json::Value); 8] {
@@ -224,6 +240,15 @@ struct Rows {
 impl Rows {
     fn push<V: Into<serde_json::Value>>(&mut self, row: impl IntoIterator<Item = (&'static str, V)>) {
         self.rows.push(row.into_iter().map(|(name, value)| (name, value.into())).collect());
+    }
+
+    fn show(mut self, args: &DumpArgs) -> Result<(), Failed> {
+        self.keep(args.count);
+        match args.format {
+            Format::Json => print(&self.json()?)?,
+            Format::Text => print(&self.text())?,
+        };
+        Ok(())
     }
 
     fn keep(&mut self, count: Option<u64>) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringlane_log::offline::verify::{self, VerifyOptions};
-use ringlane_log::offline::{Directory, Finding, PartitionReport, Severity};
+use ringlane_log::offline::{Directory, Finding, PartitionReport, Severity, journals};
 use ringlane_runtime::{Instant, now};
 use serde::Serialize;
 
@@ -54,6 +54,11 @@ pub async fn run(args: &VerifyArgs) -> Result<(), Failed> {
         let options = VerifyOptions { deep: args.deep, stopped_clean: *stopped_clean };
         reports.push(verify::partition(folder, options, &mut |bytes| progress.read(bytes)).await);
         progress.done += 1;
+    }
+    if args.partitions.is_empty()
+        && let Some(directory) = directories.get(&args.data)
+    {
+        top.extend(journals(directory, &reports).await);
     }
     match args.format {
         Format::Json => print(&json(&Output::new(&top, &reports))?)?,

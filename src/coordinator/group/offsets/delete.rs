@@ -90,8 +90,12 @@ pub fn of_deleted_topics(
 /// Kafka's rules of expiry (KIP-211). `Some(true)`: nothing is left of the group's offsets. `None`: there was not room for all.
 pub fn expire_group(offsets: &mut Offsets, group: &Group, id: &str, max: usize, turn: &mut Turn<'_>) -> Option<bool> {
     let Some(kept) = offsets.by_group.get(id) else { return Some(true) };
-    let Group::Classic(classic) = group;
-    let Some(since) = ageing(classic) else { return Some(false) };
+    let since = match group {
+        Group::Classic(classic) => ageing(classic),
+        // Only those of topics that no member subscribes to, see below.
+        Group::Consumers(_) => Some(Box::new(|committed: &Committed| committed.commit_ms) as Since),
+    };
+    let Some(since) = since else { return Some(false) };
     let (now_ms, retention_ms) = (turn.now_ms, turn.options.offsets_retention_ms);
     let mut expired = Vec::new();
     let mut left = 0;

@@ -251,7 +251,8 @@ fn a_rebalance_sends_those_who_wait_for_an_assignment_back() {
     let mut story = Story::new();
     let (a, b) = (story.join(new_member("a")), story.join(new_member("b")));
     story.pass(2 * INITIAL_DELAY_MS);
-    (story.joined(a), story.joined(b));
+    story.joined(a);
+    story.joined(b);
     let waiting = story.sync("b", 1, &[]);
     story.join(new_member("c"));
     assert_eq!(story.synced(waiting).error, ErrorCode::RebalanceInProgress);
@@ -263,7 +264,8 @@ fn a_second_request_answers_the_first_that_waits() {
     let mut story = Story::new();
     let (a, b) = (story.join(new_member("a")), story.join(new_member("b")));
     story.pass(2 * INITIAL_DELAY_MS);
-    (story.joined(a), story.joined(b));
+    story.joined(a);
+    story.joined(b);
     let first = story.sync("b", 1, &[]);
     let second = story.sync("b", 1, &[]);
     assert_eq!(story.synced(first).error, ErrorCode::RebalanceInProgress);
@@ -284,7 +286,8 @@ fn who_does_not_fetch_the_assignment_in_time_is_out() {
     let mut story = Story::new();
     let (a, b) = (story.join(new_member("a")), story.join(new_member("b")));
     story.pass(2 * INITIAL_DELAY_MS);
-    (story.joined(a), story.joined(b));
+    story.joined(a);
+    story.joined(b);
     let a = story.sync("a", 1, &[]);
     story.synced(a);
     for _ in 0..REBALANCE_MS / 5_000 {
@@ -302,7 +305,8 @@ fn an_assignment_that_is_too_large_is_nobodys() {
     let mut story = Story::with(GroupOptions { records_bytes_max: 600, ..GroupOptions::default() });
     let (a, b) = (story.join(new_member("a")), story.join(new_member("b")));
     story.pass(2 * INITIAL_DELAY_MS);
-    (story.joined(a), story.joined(b));
+    story.joined(a);
+    story.joined(b);
     let large = "x".repeat(600);
     let b = story.sync("b", 1, &[]);
     let a = story.sync("a", 1, &[("a", &large)]);

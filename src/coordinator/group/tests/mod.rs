@@ -1,6 +1,7 @@
 //! Stories of the rules that clients rely on. The kit: a machine, its clock, its log and the answers that it has given.
 
 mod admin;
+mod consumers;
 mod joins;
 mod offsets;
 mod sessions;
@@ -159,7 +160,8 @@ impl Story {
     /// What is committed of a partition; `require_stable` as asked.
     pub fn committed(&mut self, topic: &str, partition: i32, require_stable: bool) -> FetchedPartition {
         let topics = vec![FetchTopic { name: topic.into(), id: TopicId::ZERO, partitions: vec![partition] }];
-        let request = FetchOffsets { group: GROUP.into(), topics: Some(topics), require_stable };
+        let request =
+            FetchOffsets { group: GROUP.into(), topics: Some(topics), require_stable, ..FetchOffsets::default() };
         match self.ask(GroupRequest::FetchOffsets(request)) {
             GroupReply::FetchOffsets(Ok(mut topics)) => topics.remove(0).partitions.remove(0),
             other => panic!("{other:?}"),

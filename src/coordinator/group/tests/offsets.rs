@@ -56,7 +56,8 @@ fn members_commit_while_a_rebalance_gathers_and_not_before_they_are_assigned() {
     let a = story.join(known_member("a"));
     assert_eq!(story.commit("b", 1, 7), ErrorCode::None);
     let b = story.join(known_member("b"));
-    (story.joined(a), story.joined(b));
+    story.joined(a);
+    story.joined(b);
     assert_eq!(story.commit("b", 2, 8), ErrorCode::RebalanceInProgress);
 }
 
@@ -107,7 +108,7 @@ fn an_offset_belongs_to_its_topics_id() {
     story.commit("", -1, 5);
     let mut fetch = |id: TopicId| {
         let topics = vec![FetchTopic { name: "t".into(), id, partitions: vec![0] }];
-        let request = FetchOffsets { group: GROUP.into(), topics: Some(topics), require_stable: false };
+        let request = FetchOffsets { group: GROUP.into(), topics: Some(topics), ..FetchOffsets::default() };
         match story.ask(GroupRequest::FetchOffsets(request)) {
             GroupReply::FetchOffsets(Ok(topics)) => topics[0].partitions[0].offset,
             other => panic!("{other:?}"),

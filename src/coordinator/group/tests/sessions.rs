@@ -93,7 +93,8 @@ fn leaving_answers_what_the_member_waits_for() {
     let mut story = Story::new();
     let (a, b) = (story.join(new_member("a")), story.join(new_member("b")));
     story.pass(2 * INITIAL_DELAY_MS);
-    (story.joined(a), story.joined(b));
+    story.joined(a);
+    story.joined(b);
     let waiting = story.sync("b", 1, &[]);
     story.leave(&[("b", None)]);
     assert_eq!(story.synced(waiting).error, ErrorCode::UnknownMemberId);

@@ -15,7 +15,8 @@ fn stable_instances() -> Story {
     story.joined(j);
     let j = story.sync("j-1", 1, &[]);
     let i = story.sync("i-1", 1, &[("i-1", "for i"), ("j-1", "for j")]);
-    (story.synced(i), story.synced(j));
+    story.synced(i);
+    story.synced(j);
     story
 }
 
@@ -85,7 +86,8 @@ fn a_restart_before_the_assignment_makes_a_rebalance() {
     let mut story = Story::new();
     let (i, j) = (story.join(of_instance("i", "i-1")), story.join(of_instance("j", "j-1")));
     story.pass(2 * INITIAL_DELAY_MS);
-    (story.joined(i), story.joined(j));
+    story.joined(i);
+    story.joined(j);
     let waiting = story.sync("j-1", 1, &[]);
     let to = story.join(of_instance("j", "j-2"));
     assert_eq!(story.synced(waiting).error, ErrorCode::FencedInstanceId);

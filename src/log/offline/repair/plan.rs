@@ -51,7 +51,7 @@ pub async fn plan(folder: &Path, remedy: Remedy) -> Result<RepairPlan, OfflineEr
         }
     }
     if remedy != Remedy::Indexes && !plan.actions.is_empty() {
-        let first = journals::let_go(folder, saved).await?;
+        let first = journals::let_go(folder, |path| saved(path, &entries)).await?;
         plan.actions.splice(..0, first);
     }
     Ok(plan)
@@ -113,10 +113,10 @@ async fn truncate(plan: &mut RepairPlan, segments: &[Surveyed], entries: &[PathB
     let damaged = &segments[at];
     let first = &damaged.damages[0];
     for path in entries.iter().filter(|path| FileKind::of(path) == FileKind::NextSegment) {
-        plan.actions.push(Action::SetAside { from: path.clone(), to: saved(path) });
+        plan.actions.push(Action::SetAside { from: path.clone(), to: saved(path, entries) });
     }
     for later in segments[at + 1..].iter().rev() {
-        plan.actions.push(Action::SetAside { from: later.path.clone(), to: saved(&later.path) });
+        plan.actions.push(Action::SetAside { from: later.path.clone(), to: saved(&later.path, entries) });
         plan.actions.extend(indexes_of(entries, later.base_offset, true));
         plan.lost.good_batches += later.batches;
         plan.lost.good_records += later.records;
@@ -143,7 +143,7 @@ async fn truncate(plan: &mut RepairPlan, segments: &[Surveyed], entries: &[PathB
     plan.actions.push(Action::Save {
         from: damaged.path.clone(),
         range,
-        to: saved_part(&damaged.path, first.position),
+        to: saved_part(&damaged.path, first.position, entries),
     });
     plan.actions.push(Action::Cut { segment: damaged.path.clone(), bytes: first.position });
     Ok(())
@@ -156,7 +156,7 @@ async fn drop_damaged(plan: &mut RepairPlan, segments: &[Surveyed], entries: &[P
         plan.actions.extend(indexes_of(entries, segment.base_offset, false));
         for damage in &segment.damages {
             let range = (damage.position, damage.end);
-            let to = saved_part(&segment.path, damage.position);
+            let to = saved_part(&segment.path, damage.position, entries);
             plan.actions.push(Action::Save { from: segment.path.clone(), range, to });
         }
         plan.actions.push(Action::Keep { segment: segment.path.clone(), ranges: good_ranges(segment) });
@@ -248,10 +248,33 @@ fn damage_bytes(segment: &Surveyed) -> u64 {
     segment.damages.iter().map(|damage| damage.end - damage.position).sum()
 }
 
-fn saved(path: &Path) -> PathBuf {
-    path.with_added_extension(&SAVED_SUFFIX[1..])
+/// A name for what is taken out, and one that no earlier repair has used: what that has kept may be the only copy.
+fn saved(path: &Path, entries: &[PathBuf]) -> PathBuf {
+    let suffix = &SAVED_SUFFIX[1..];
+    let first = path.with_added_extension(suffix);
+    let later = (2..).map(|n| path.with_added_extension(format!("again-{n}")).with_added_extension(suffix));
+    let mut names = std::iter::once(first).chain(later);
+    names.find(|name| !entries.contains(name)).expect("there is always another number")
 }
 
-fn saved_part(path: &Path, position: u64) -> PathBuf {
-    saved(&path.with_added_extension(position.to_string()))
+fn saved_part(path: &Path, position: u64, entries: &[PathBuf]) -> PathBuf {
+    saved(&path.with_added_extension(position.to_string()), entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Damage at one place, repaired, and again at the same place: the first `.cut` file is the only copy of what was there.
+    #[test]
+    fn a_second_repair_keeps_what_the_first_one_kept() {
+        let segment = Path::new("orders-0/00000000000000000000.log");
+        let mut entries = vec![segment.to_owned()];
+        for expected in ["log.1000.cut", "log.1000.again-2.cut", "log.1000.again-3.cut"] {
+            let name = saved_part(segment, 1_000, &entries);
+            assert!(name.to_string_lossy().ends_with(expected), "{}", name.display());
+            assert_eq!(FileKind::of(&name), FileKind::Saved);
+            entries.push(name);
+        }
+    }
 }

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-struct Everything(Vec<Log>);
+/// Every log is compacted.
+pub struct Everything(pub Vec<Log>);
 
 impl CompactionSource for Everything {
     fn compaction(&self, log: LogKey) -> Option<Compaction> {

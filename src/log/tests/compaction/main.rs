@@ -5,6 +5,7 @@
 
 mod aborted;
 mod damage;
+mod faults;
 mod leftovers;
 mod life;
 mod model;
@@ -12,7 +13,7 @@ mod transactions;
 
 use life::{Life, live};
 use model::Model;
-use ringlane_runtime::sim::{LocalMain, NodeId, Seed, Sim, SimOptions};
+use ringlane_runtime::sim::{IoFault, IoKind, LocalMain, NodeId, Seed, Sim, SimOptions};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -89,18 +90,27 @@ fn run(seed: u64) -> Model {
         };
         run_life(&mut sim, node, &model, life, end, &mut choices);
     }
-    let last = Life { operations: 0, cleans_to_the_end: true, ..Life::choose(&mut choices) };
+    let last = Life { operations: 0, cleans_to_the_end: true, disk_fails: false, ..Life::choose(&mut choices) };
     run_life(&mut sim, node, &model, last, End::Orderly, &mut choices);
     model.take()
 }
 
 fn run_life(sim: &mut Sim, node: NodeId, model: &Rc<RefCell<Model>>, life: Life, end: End, choices: &mut Seed) {
     model.borrow_mut().begin_life(format!("{life:?} {end:?}"));
+    if life.disk_fails {
+        let kind = [IoKind::Write, IoKind::Sync, IoKind::Create, IoKind::Rename][choices.below(4) as usize];
+        sim.add_io_fault(node, IoFault { kind, path_contains: ".cleaned".to_owned(), probability: 0.2 });
+    }
     let main: LocalMain = {
         let model = model.clone();
         Box::new(move || Box::pin(live(model, life)))
     };
     sim.start_local(node, vec![main]);
+    end_life(sim, node, model, end, choices);
+    sim.clear_io_faults(node);
+}
+
+fn end_life(sim: &mut Sim, node: NodeId, model: &Rc<RefCell<Model>>, end: End, choices: &mut Seed) {
     if end == End::Orderly {
         assert!(sim.run_until(LIFE_LIMIT, |sim| !sim.is_running(node)), "the life does not end: {}", model.borrow());
         return;

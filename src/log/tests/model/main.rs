@@ -59,6 +59,28 @@ fn one_seed_is_one_run() {
     assert_eq!(run(11, None), run(11, None));
 }
 
+/// A sync failed, the process was killed, and the next start found everything in its files and synced them: the kernel said ok, having
+/// marked the changes clean at the failure. The journals were void then, and a power cut took acknowledged batches and the size of a segment.
+#[test]
+fn a_start_makes_durable_what_a_failed_sync_left() {
+    run(201, None);
+    run(1408, None);
+    run(1_001_276, Some(StableMode::Durable));
+}
+
+/// A checkpoint in the new segment was on disk before the old one was cut to its size: after a power cut zeros behind its last batch were
+/// read as a batch.
+#[test]
+fn a_checkpoint_waits_until_older_segments_have_their_size() {
+    run(941, None);
+}
+
+/// A truncation whose sync failed had cut the file, and reads went on to look for what it had held.
+#[test]
+fn a_truncation_that_fails_leaves_a_log_that_can_be_read() {
+    run(2299, None);
+}
+
 /// Runs all lives of a seed; answers the trace's hash. Panics, with the seed in the message, when something is wrong.
 fn run(seed: u64, mode: Option<StableMode>) -> u64 {
     let mut choices = Seed::new(seed).derive(1);

@@ -1,6 +1,8 @@
 //! Damage to a stopped log, and the ways out: what `verify` says of it, what a repair takes away, and that a crash in the middle of a repair
 //! costs no more than doing it again.
 
+mod journals;
+
 use bytes::Bytes;
 use ringlane_log::offline::repair::{self, Remedy, RepairPlan};
 use ringlane_log::offline::verify::{self, VerifyOptions};
