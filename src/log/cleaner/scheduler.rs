@@ -188,7 +188,6 @@ impl Scheduler {
     }
 
     fn failed(&mut self, log: &LogInner, error: &CleanError) {
-        eprintln!("DEBUGX {error}");
         match error {
             CleanError::Undecided(_) => {
                 tracing::debug!(%log.id, %error, "not cleaned yet");

@@ -1,7 +1,7 @@
 //! The indexes of aborted transactions against a plain list of batches, over crashes: whatever a reader of committed records asks, it must
 //! be told of every aborted transaction that the log still has, and of no other.
 //!
-//! `RINGLANE_LOG_SEEDS` sets how many seeds run (60), `RINGLANE_LOG_SEED` runs one.
+//! `RINGLANE_LOG_SEEDS` sets how many seeds run (20), `RINGLANE_LOG_SEED` runs one.
 
 use bytes::Bytes;
 use ringlane_log::{AppendBatch, DataDir, EndMarker, Log, LogId, LogOptions, ShardLogs, ShardLogsOptions, Visitor};
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 20;
 const LIVES: u32 = 5;
 const PRODUCERS: u64 = 4;
 
