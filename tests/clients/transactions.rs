@@ -26,7 +26,8 @@ fn an_open_transaction_is_found_and_ended_by_command() {
     let broker = Broker::start(AT_ONCE);
     let open = "import os, sys, transactions as t\n\
                 from confluent_kafka.admin import AdminClient, NewTopic\n\
-                AdminClient({'bootstrap.servers': sys.argv[1]}).create_topics([NewTopic('numbers', 3, 1)])['numbers'].result(60)\n\
+                admin = AdminClient({'bootstrap.servers': sys.argv[1]})\n\
+                admin.create_topics([NewTopic('numbers', 3, 1)])['numbers'].result(60)\n\
                 producer = t.transactional(sys.argv[1], 'hanging')\n\
                 producer.begin_transaction()\n\
                 producer.produce('numbers', 'never to be seen', partition=1)\n\
