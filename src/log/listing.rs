@@ -1,7 +1,7 @@
 //! What lies in a partition's folder: names and sizes, asked once at an open for all who want to know.
 //!
 //! Made by `open`, read by everyone who settles or recovers a folder; who changes names makes a new one. One call off the shard instead of
-//! one a segment: with 20,000 segments that is most of an open (`bench/README.md`, "opening").
+//! one a segment: with 10,000 segments that is most of an open (`bench/README.md`, "opening").
 
 use crate::{OpenError, files, recovery::io_error};
 use ringlane_runtime::fs;
