@@ -4,6 +4,7 @@ use super::{Record, may_ack_written};
 use crate::StableMode;
 use crate::files;
 use crate::log::LogInner;
+use crate::mutants::{Mutant, is_on};
 use crate::shard::Shard;
 use crate::state::LogState;
 use ringlane_runtime::fs;
@@ -94,7 +95,8 @@ impl Captured {
 
     pub fn still_holds(&self) -> bool {
         let state = self.log.state.borrow();
-        state.failed.is_none() && state.cuts == self.cuts && state.synced_offset >= self.record.end_offset
+        let is_durable = state.synced_offset >= self.record.end_offset || is_on(Mutant::ReleaseBeforeSync);
+        state.failed.is_none() && state.cuts == self.cuts && is_durable
     }
 
     /// Writes the index files when it is time. They only save reading: without them the record says less.
