@@ -114,6 +114,8 @@ def failing(args, directory):
             broker.start()
             create_topic(broker.address, **{"flush.messages": "1"})
             acked = some_load(broker.address, 2, "before")
+            # The first consumer with a group makes the topic of offsets, and a broker whose metadata cannot be written stops, as Kafka's does.
+            expect(problems, "all of it can be read before", not lost_in(broker.address, acked))
             open(fail, "w").close()
             answer, seconds = until(broker.address, REFUSED)
             expect(problems, f"a failing disk: produce is answered {answer} after {seconds:.1f} s", answer == REFUSED)
