@@ -135,6 +135,7 @@ impl Shard {
         let logs = ShardLogs::start(logs_options);
         let home = HomeShard::new(HomeShardOptions {
             producer_id_expiration_ms: broker.producer_id_expiration_ms,
+            producer_expiry_interval: Duration::from_millis(broker.producer_id_expiration_check_interval_ms),
             producers_max: broker.shard_producers_max,
             // What every connection shard may have admitted, and again as much from requests that timed out meanwhile.
             unstable_bytes_max: 2 * shards * broker.request_bytes_per_shard(shards),

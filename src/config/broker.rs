@@ -107,6 +107,8 @@ table! {
         "Replicas of the topic of groups and offsets; as many as there are brokers if that is less.";
     offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", Int, Some("104857600"), Range(1, INT_MAX), High, Restart, &[],
         "Size of a segment of the topic of groups and offsets: small ones are compacted, and so loaded, sooner.";
+    producer_id_expiration_check_interval_ms: u64 = "producer.id.expiration.check.interval.ms", Int, Some("600000"), Range(1, INT_MAX), Low, Restart, &[],
+        "How often partitions look for producers that have been silent for `producer.id.expiration.ms`.";
     producer_id_expiration_ms: i64 = "producer.id.expiration.ms", Int, Some("86400000"), Range(1, INT_MAX), Low, Restart, &[],
         "A producer that has been silent for this long is forgotten by its partitions.";
     queued_max_request_bytes: i64 = "queued.max.request.bytes", Long, Some("-1"), Any, Medium, Restart, &[],

@@ -79,7 +79,6 @@ const WHOLE: &[&str] = &[
     "offset.metadata.max.bytes",
     "principal.builder.class",
     "process.roles",
-    "producer.id.expiration.check.interval.ms",
     "producer.purgatory.purge.interval.requests",
     "queued.max.requests",
     "remote.fetch.max.wait.ms",

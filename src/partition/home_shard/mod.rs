@@ -42,6 +42,8 @@ pub struct HomeShardOptions {
     pub metrics: Rc<ShardMetrics>,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub producer_expiry_interval: Duration,
     /// Idempotent producers remembered, all partitions of the shard together; beyond it the least active are forgotten.
     pub producers_max: usize,
     /// Appended bytes that are not yet stable; beyond it produce is refused until the disk keeps up.
@@ -58,6 +60,7 @@ impl HomeShardOptions {
             logs,
             metrics,
             producer_id_expiration_ms: 24 * 3600 * 1000,
+            producer_expiry_interval: Duration::from_secs(600),
             producers_max: 100_000,
             unstable_bytes_max: 256 << 20,
             retention_check_interval: Duration::from_secs(300),
@@ -92,6 +95,7 @@ struct Inner {
     logs: ShardLogs,
     metrics: Rc<ShardMetrics>,
     producer_id_expiration_ms: i64,
+    producer_expiry_interval: Duration,
     unstable_bytes_max: usize,
     retention_check_interval: Duration,
     /// Something with a deadline has begun to wait while nothing did.
@@ -120,6 +124,7 @@ impl HomeShard {
             logs,
             metrics,
             producer_id_expiration_ms,
+            producer_expiry_interval,
             producers_max,
             unstable_bytes_max,
             retention_check_interval,
@@ -141,6 +146,7 @@ impl HomeShard {
             logs,
             metrics,
             producer_id_expiration_ms,
+            producer_expiry_interval,
             unstable_bytes_max,
             retention_check_interval,
             produce_waits: Event::default(),

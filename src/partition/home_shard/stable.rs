@@ -11,8 +11,6 @@ use std::time::Duration;
 
 /// How exactly the timeout of a produce request is kept. Clients wait 30 s by default.
 const PRODUCE_TIMEOUT_TICK: Duration = Duration::from_millis(100);
-/// Kafka's `producer.id.expiration.check.interval.ms`.
-const PRODUCER_EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// Producers looked at in one step of expiry, some 50 us.
 const PRODUCER_EXPIRY_STEP: usize = 512;
 
@@ -89,7 +87,7 @@ impl Inner {
 
     async fn expire_producers(&self) {
         loop {
-            sleep(PRODUCER_EXPIRY_INTERVAL).await;
+            sleep(self.producer_expiry_interval).await;
             let steps = self.state.borrow().producers.len().div_ceil(PRODUCER_EXPIRY_STEP);
             for _ in 0..steps {
                 self.expire_some_producers();

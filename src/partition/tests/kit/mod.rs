@@ -22,6 +22,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Both shorter than Kafka's, so that a story has the time.
+pub const PRODUCER_EXPIRATION: Duration = Duration::from_secs(10);
+pub const PRODUCER_EXPIRY_INTERVAL: Duration = Duration::from_secs(2);
 pub const BROKER: i32 = 1;
 pub const AT: TopicPartition = TopicPartition { topic_id: TopicId([7; 16]), partition: 0 };
 pub const UNSTABLE_BYTES_MAX: usize = 8 << 20;
@@ -128,6 +131,8 @@ impl Home {
         });
         let options = HomeShardOptions {
             unstable_bytes_max: UNSTABLE_BYTES_MAX,
+            producer_id_expiration_ms: PRODUCER_EXPIRATION.as_millis() as i64,
+            producer_expiry_interval: PRODUCER_EXPIRY_INTERVAL,
             ..HomeShardOptions::new(BROKER, logs.clone(), metrics.clone())
         };
         let spec = PartitionSpec {

@@ -1,7 +1,10 @@
 //! Transactions in one partition, as coordinators and connection shards ask for them: the gate, markers, what readers of committed records
 //! see, and what is left of it after a crash.
 
-use crate::kit::{AT, Home, Machine, appended, batch_of, on_one_shard, stamped, transactional_at};
+use crate::kit::{
+    AT, Home, Machine, PRODUCER_EXPIRATION, PRODUCER_EXPIRY_INTERVAL, appended, batch_of, on_one_shard, stamped,
+    transactional_at,
+};
 use ringlane_log::EndMarker;
 use ringlane_partition::{
     AbortedTransaction, Acks, ActiveProducer, AppendReply, AppendRequest, AppendResult, Gate, Isolation, MarkerEntry,
@@ -204,6 +207,19 @@ fn producers_are_described_with_their_open_transactions() {
         let producer = home.producers()[0];
         let known = (producer.epoch, producer.last_sequence, producer.coordinator_epoch);
         assert_eq!((known, producer.transaction_start_offset), ((1, -1, 3), -1));
+    });
+}
+
+/// With the interval fixed at Kafka's ten minutes, an operator who shortened both would see producers stay ten minutes longer.
+#[test]
+fn silent_producers_are_looked_for_as_often_as_the_configuration_says() {
+    on_one_shard(37, |home| async move {
+        home.open(0).await;
+        home.end(ControlType::Commit, 1).await;
+        sleep(PRODUCER_EXPIRATION - Duration::from_secs(1)).await;
+        assert_eq!(home.producers().len(), 1, "not yet silent for long enough");
+        sleep(Duration::from_secs(1) + PRODUCER_EXPIRY_INTERVAL).await;
+        assert_eq!(home.producers(), []);
     });
 }
 
