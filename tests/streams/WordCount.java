@@ -17,6 +17,7 @@ import java.util.Properties;
 import java.util.TreeMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
@@ -41,6 +42,8 @@ public class WordCount {
     static final int PARTITIONS = 4;
     static final int WORDS = 40;
     static final int WORDS_OF_A_LINE = 5;
+    /** A broker that is killed costs a thread now and then; one that cannot serve the protocol costs every one of them at once. */
+    static final int REPLACED_THREADS_MAX = 50;
     static String broker;
 
     public static void main(String[] arguments) throws Exception {
@@ -130,10 +133,13 @@ public class WordCount {
             .toStream()
             .to("counts", Produced.with(Serdes.String(), Serdes.Long()));
         KafkaStreams streams = new KafkaStreams(builder.build(), config);
+        AtomicInteger replaced = new AtomicInteger();
         CountDownLatch ended = new CountDownLatch(1);
         streams.setUncaughtExceptionHandler(failure -> {
             System.err.println("a thread is replaced: " + failure);
-            return StreamThreadExceptionResponse.REPLACE_THREAD;
+            return replaced.incrementAndGet() > REPLACED_THREADS_MAX
+                ? StreamThreadExceptionResponse.SHUTDOWN_CLIENT
+                : StreamThreadExceptionResponse.REPLACE_THREAD;
         });
         streams.setStateListener((now, before) -> {
             System.out.println(now.name().toLowerCase(Locale.ROOT));

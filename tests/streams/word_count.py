@@ -45,6 +45,7 @@ class Broker:
 
     def start(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        subprocesses.append(self.process)
         watchdog = threading.Timer(START_SECONDS_MAX, self.process.kill)
         watchdog.start()
         line = self.process.stdout.readline()
@@ -77,7 +78,9 @@ class Java:
 
     def start(self, *arguments, log):
         with open(f"{self.directory}/{log}.log", "a") as output:
-            return subprocess.Popen(self.command(*arguments), stdout=output, stderr=output)
+            process = subprocess.Popen(self.command(*arguments), stdout=output, stderr=output)
+        subprocesses.append(process)
+        return process
 
 
 class Instance:
@@ -116,7 +119,8 @@ class Instance:
 def give_up(why):
     print(why, flush=True)
     for process in subprocesses:
-        process.kill()
+        if process.poll() is None:
+            process.kill()
     os._exit(2)
 
 
@@ -148,7 +152,6 @@ def main():
     if args.broker:
         broker = Broker(args.broker, directory, args.options)
         broker.start()
-        subprocesses.append(broker.process)
     address = broker.address if broker else args.address
     java = Java(args.jars, directory)
     made = java.run("topics", address)
@@ -174,7 +177,6 @@ def main():
             broker.kill()
             time.sleep(chance.uniform(0, 2))
             broker.start()
-            subprocesses[0] = broker.process
         if victims in ("app", "both"):
             time.sleep(chance.uniform(0, 3))
             instance.start(address)
