@@ -41,6 +41,10 @@ mod offset_for_leader_epoch;
 mod produce;
 mod produce_gate;
 mod request;
+mod share_acknowledge;
+mod share_fetch;
+mod share_group_describe;
+mod share_group_heartbeat;
 mod sync_group;
 mod table;
 mod transaction_gate;
@@ -107,6 +111,10 @@ pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), C
         ApiKey::DeleteGroups => later(request, delete_groups::answer),
         ApiKey::ConsumerGroupHeartbeat => later(request, consumer_group_heartbeat::answer),
         ApiKey::ConsumerGroupDescribe => later(request, consumer_group_describe::answer),
+        ApiKey::ShareGroupHeartbeat => later(request, share_group_heartbeat::answer),
+        ApiKey::ShareGroupDescribe => later(request, share_group_describe::answer),
+        ApiKey::ShareFetch => return share_fetch::dispatch(request).await,
+        ApiKey::ShareAcknowledge => later(request, share_acknowledge::answer),
         other => return Err(CloseReason::Unsupported { key: other.code(), version: request.version }),
     }
     Ok(())
