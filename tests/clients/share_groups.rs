@@ -35,6 +35,15 @@ fn javas_share_consumer_shares_records_out() {
     assert!(!java(&broker, share_groups, &["--list"]).contains("workers"));
 }
 
+/// What several consumers do to each other no tool shows: records that one releases are another's, those of one that leaves come to the others,
+/// and each is accepted once.
+#[test]
+fn javas_share_consumers_work_together() {
+    let broker = Broker::start(&["-o", "group.share.assignment.interval.ms=0"]);
+    let printed = Client::Java.run("ShareConsumers.java", &[broker.address()]);
+    assert!(printed.contains("OK"), "{printed}");
+}
+
 fn begin_at_the_start(broker: &Broker) {
     let reset = ["--reset-offsets", "--group", "workers", "--topic", "jobs", "--to-earliest", "--execute"];
     java(broker, "consumer.group.ShareGroupCommand", &reset);

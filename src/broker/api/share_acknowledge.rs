@@ -164,7 +164,7 @@ pub fn leader_of(image: &Image, at: TopicPartition, error: ErrorCode) -> (i32, i
 }
 
 pub fn lock_timeout_ms(shard: &Shard, group: &str) -> i32 {
-    i32::try_from(group_settings(&shard.config, group).partition.lock_ms).unwrap_or(i32::MAX)
+    i32::try_from(group_settings(shard, group).partition.lock_ms).unwrap_or(i32::MAX)
 }
 
 fn endpoint(node: &Node) -> NodeEndpoint<'_> {

@@ -186,6 +186,7 @@ async fn fetch(
             bytes_max: bytes_max as i32,
             batch_size: asked.batch_size.into(),
             mode: asked.mode.unwrap_or_default(),
+            max_wait_ms: deadline.since(now()).as_millis() as i32,
         };
         let fetched = fetch_all(shard, group, member, call).await;
         if !fetched.is_empty() || !failed.is_empty() || now() >= deadline {

@@ -49,6 +49,8 @@ pub struct ShareFetchCall {
     pub bytes_max: i32,
     pub batch_size: i64,
     pub mode: AcquireMode,
+    /// How long it may wait for share partitions that are being loaded; for records it does not wait.
+    pub max_wait_ms: i32,
 }
 
 pub struct FetchedPartition {
@@ -206,14 +208,14 @@ pub async fn fetch_all(
     member: &Arc<str>,
     call: ShareFetchCall,
 ) -> Vec<FetchedPartition> {
-    let ShareFetchCall { entries, mut records_max, mut bytes_max, batch_size, mode } = call;
+    let ShareFetchCall { entries, mut records_max, mut bytes_max, batch_size, mode, max_wait_ms } = call;
     let mut fetched = Vec::new();
     for (to, entries) in by_home(shard, entries, |at| *at) {
         if records_max <= 0 || (bytes_max <= 0 && !fetched.is_empty()) {
             break;
         }
         let asked = entries.clone();
-        let part = ShareFetchCall { entries, records_max, bytes_max, batch_size, mode };
+        let part = ShareFetchCall { entries, records_max, bytes_max, batch_size, mode, max_wait_ms };
         match shard.ask_share(to, group, member, ShareWork::Fetch(part)).await {
             Some(ShareWorked::Fetched(part)) => {
                 for partition in &part {

@@ -1,6 +1,6 @@
 //! The settings of a share group: its own where it has them, else the broker's. The one place that looks them up.
 
-use ringlane_config::Config;
+use crate::shard::Shard;
 use ringlane_coordinator::share_partition::SharePartitionOptions;
 use ringlane_partition::{Isolation, OffsetSpec};
 
@@ -13,8 +13,8 @@ pub struct ShareSettings {
 }
 
 /// Group settings that no broker key gives a default for have Kafka's own.
-pub fn group_settings(config: &Config, _group: &str) -> ShareSettings {
-    let broker = &config.broker;
+pub fn group_settings(shard: &Shard, _group: &str) -> ShareSettings {
+    let broker = &shard.config.broker;
     ShareSettings {
         partition: SharePartitionOptions {
             lock_ms: broker.group_share_record_lock_duration_ms.into(),

@@ -119,7 +119,7 @@ impl ShareHost {
 
     /// Where a group begins that nobody has told where.
     async fn reset_offset(&self, shard: &Shard) -> Result<i64, ErrorCode> {
-        let reset = group_settings(&shard.config, &self.key.group).reset;
+        let reset = group_settings(shard, &self.key.group).reset;
         for wanted in [reset, OffsetSpec::Latest] {
             let entry = OffsetsEntry { at: self.at, current_leader_epoch: self.leader_epoch, wanted };
             let request = OffsetsRequest { isolation: Default::default(), entries: vec![entry] };
@@ -131,6 +131,17 @@ impl ShareHost {
             }
         }
         Err(ErrorCode::OffsetNotAvailable)
+    }
+
+    /// It is as the share coordinator has it, or it is gone.
+    pub async fn loaded(&self) {
+        loop {
+            let changed = self.changed.listen();
+            if !matches!(self.state.borrow().phase, Phase::Loading) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// What everybody hears instead of records.
@@ -188,7 +199,7 @@ impl ShareHost {
         member: &str,
         batches: &[AcknowledgementBatch],
     ) -> Result<Option<OneshotReceiver<ErrorCode>>, Refused> {
-        let settings = group_settings(&shard.config, &self.key.group);
+        let settings = group_settings(shard, &self.key.group);
         let mut state = self.state.borrow_mut();
         let write = match &mut state.phase {
             Phase::Active(partition) => partition.acknowledge(member, batches, &settings.partition, now_ms())?,
@@ -204,7 +215,7 @@ impl ShareHost {
     }
 
     pub fn release(self: &Rc<Self>, shard: &Rc<Shard>, member: &str) {
-        let settings = group_settings(&shard.config, &self.key.group);
+        let settings = group_settings(shard, &self.key.group);
         if let Phase::Active(partition) = &mut self.state.borrow_mut().phase {
             partition.release(member, &settings.partition);
         }
@@ -261,7 +272,7 @@ impl ShareHost {
             Ok(_) => ErrorCode::UnknownServerError,
             Err(error) => code_for_consumers(error),
         };
-        let settings = group_settings(&shard.config, &self.key.group);
+        let settings = group_settings(shard, &self.key.group);
         let mut state = self.state.borrow_mut();
         let is_news = match &mut state.phase {
             Phase::Active(partition) => partition.written(error == ErrorCode::None, &settings.partition, now_ms()),
@@ -288,12 +299,8 @@ impl ShareHost {
         }
         let (host, shard) = (Rc::downgrade(self), Rc::downgrade(shard));
         let run = async move {
-            loop {
-                let wait_ms = match host.upgrade().and_then(|host| host.next_deadline_ms()) {
-                    Some(deadline_ms) => (deadline_ms - now_ms()).max(1),
-                    None => break,
-                };
-                sleep(Duration::from_millis(wait_ms as u64)).await;
+            while let Some(deadline_ms) = host.upgrade().and_then(|host| host.next_deadline_ms()) {
+                sleep(Duration::from_millis((deadline_ms - now_ms()).max(1) as u64)).await;
                 let (Some(host), Some(shard)) = (host.upgrade(), shard.upgrade()) else { return };
                 host.on_time(&shard);
             }
@@ -310,7 +317,7 @@ impl ShareHost {
     }
 
     fn on_time(self: &Rc<Self>, shard: &Rc<Shard>) {
-        let settings = group_settings(&shard.config, &self.key.group);
+        let settings = group_settings(shard, &self.key.group);
         let expired = match &mut self.state.borrow_mut().phase {
             Phase::Active(partition) => partition.on_time(&settings.partition, now_ms()),
             Phase::Loading | Phase::Fenced(_) => false,

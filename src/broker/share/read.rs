@@ -11,9 +11,11 @@ use ringlane_coordinator::share_partition::{AcquireRequest, AcquiredRecords, Fet
 use ringlane_partition::{AbortedTransaction, Isolation, ReadEntry, ReadRequest, ReadResult, TopicPartition};
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::records::{Batch, ControlType, Records, batches};
+use ringlane_runtime::{now, timeout};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A control record, unpacked.
 const CONTROL_BYTES_MAX: usize = 1 << 10;
@@ -25,8 +27,9 @@ pub async fn fetch(
     member: &Arc<str>,
     call: ShareFetchCall,
 ) -> Vec<FetchedPartition> {
-    let ShareFetchCall { entries, mut records_max, mut bytes_max, batch_size, mode } = call;
-    let settings = group_settings(&shard.config, group);
+    let ShareFetchCall { entries, mut records_max, mut bytes_max, batch_size, mode, max_wait_ms } = call;
+    let deadline = now() + Duration::from_millis(max_wait_ms.max(0) as u64);
+    let settings = group_settings(shard, group);
     let mut fetched = Vec::new();
     for at in entries {
         if records_max <= 0 || (bytes_max <= 0 && !fetched.is_empty()) {
@@ -39,6 +42,8 @@ pub async fn fetch(
                 continue;
             }
         };
+        // A load that takes longer than the fetch may is waited for by the next one.
+        let _ = timeout(deadline.since(now()), host.loaded()).await;
         if let Some(error) = host.failure() {
             fetched.push(FetchedPartition::failed(at, error));
             continue;
@@ -101,7 +106,7 @@ fn take(
     }
     let result = result.joined();
     let log = log_batches(&result);
-    let settings = group_settings(&shard.config, &host.key.group);
+    let settings = group_settings(shard, &host.key.group);
     let fetched = Fetched { fetch_offset: turn.fetch_offset, batches: &log };
     let acquired = host.acquire(shard, request, fetched, &settings);
     let (Some(first), Some(last)) = (acquired.first(), acquired.last()) else { return Ok(None) };

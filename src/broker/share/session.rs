@@ -5,7 +5,7 @@
 
 use ringlane_partition::TopicPartition;
 use ringlane_protocol::ErrorCode;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// `share session epoch` of a request that begins a session.
@@ -125,6 +125,7 @@ impl ShareSessions {
             return Err(ErrorCode::InvalidShareSessionEpoch);
         }
         let before = session.partitions.len();
+        let forgotten: BTreeSet<TopicPartition> = forgotten.iter().copied().collect();
         session.partitions.retain(|partition| !forgotten.contains(partition));
         let mut partitions = session.partitions.clone();
         add(&mut partitions, wanted);
@@ -162,8 +163,8 @@ impl ShareSessions {
             return None;
         }
         let partitions = self.remove(key)?;
-        let is_last =
-            !self.sessions.range((key.0.clone(), "".into())..).next().is_some_and(|((group, _), _)| *group == key.0);
+        let next = self.sessions.range((key.0.clone(), "".into())..).next();
+        let is_last = next.is_none_or(|((group, _), _)| *group != key.0);
         Some((partitions, is_last))
     }
 
@@ -175,7 +176,7 @@ impl ShareSessions {
 }
 
 fn add(partitions: &mut Vec<TopicPartition>, wanted: Vec<TopicPartition>) {
-    let mut known: std::collections::BTreeSet<TopicPartition> = partitions.iter().copied().collect();
+    let mut known: BTreeSet<TopicPartition> = partitions.iter().copied().collect();
     partitions.extend(wanted.into_iter().filter(|partition| known.insert(*partition)));
 }
 

@@ -123,10 +123,10 @@ pub fn keep(shard: &Rc<Shard>, group: Arc<str>, call: WatchCall) {
 /// Until there may be something to get.
 async fn watch(shard: &Rc<Shard>, group: &Arc<str>, call: WatchCall) {
     let deadline = now() + Duration::from_millis(call.max_wait_ms.max(0) as u64);
-    let settings = group_settings(&shard.config, group);
+    let settings = group_settings(shard, group);
+    let hosts: Vec<Rc<ShareHost>> =
+        call.entries.iter().filter_map(|at| shard.shares.find_or_load(shard, group, *at).ok()).collect();
     loop {
-        let hosts: Vec<Rc<ShareHost>> =
-            call.entries.iter().filter_map(|at| shard.shares.find_or_load(shard, group, *at).ok()).collect();
         if hosts.len() < call.entries.len() || hosts.iter().any(|host| host.failure().is_some()) {
             // An error is an answer.
             return;
