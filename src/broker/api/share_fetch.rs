@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Parts of the shard's fetch budget that one answer may take.
 const SHARES_OF_BUDGET: usize = 16;
 /// Between two looks when the first had nothing although it was told that there was.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The request, owned.
 struct Asked {
@@ -196,7 +196,7 @@ async fn fetch(
         drop(held);
         let began = now();
         watch_all(shard, group, member, entries.clone(), deadline.since(began), 1).await;
-        if began.elapsed() < LOOK_AGAIN_AFTER && now() < deadline {
+        if began.elapsed() < LOOK_AGAIN_AFTER / 4 && now() < deadline {
             sleep(LOOK_AGAIN_AFTER.min(deadline.since(now()))).await;
         }
     }

@@ -59,6 +59,8 @@ pub(super) struct State {
     pub snapshot_epoch: i32,
     pub state_epoch: i32,
     pub leader_epoch: i32,
+    /// The highest leader epoch that was ever heard of, also before the state was made anew: who is below it was replaced.
+    pub leader_fence: i32,
     pub start_offset: i64,
     pub delivery_complete_count: i32,
     pub created_ms: i64,
@@ -147,6 +149,7 @@ impl ShareStateMachine {
             snapshot_epoch: before.map_or(0, |state| state.snapshot_epoch + 1),
             state_epoch,
             leader_epoch: 0,
+            leader_fence: before.map_or(0, |state| state.leader_fence),
             start_offset,
             // Nothing from there on has been delivered; of a start that is not known nobody can say.
             delivery_complete_count: if start_offset == NOT_KNOWN { NO_COUNT } else { 0 },
@@ -172,7 +175,7 @@ impl ShareStateMachine {
             return Err(ShareStateError::NegativePartition);
         }
         let state = self.states.get(key).ok_or(ShareStateError::Uninitialized("Read"))?;
-        if leader_epoch != NO_EPOCH && state.leader_epoch > leader_epoch {
+        if leader_epoch != NO_EPOCH && state.leader_fence > leader_epoch {
             return Err(ShareStateError::FencedLeaderEpoch);
         }
         self.check_partition(key)?;
@@ -214,7 +217,7 @@ impl ShareStateMachine {
             return Err(ShareStateError::NegativePartition);
         }
         let state = self.states.get(key).ok_or(ShareStateError::Uninitialized("Write"))?;
-        if leader_epoch != NO_EPOCH && state.leader_epoch > leader_epoch {
+        if leader_epoch != NO_EPOCH && state.leader_fence > leader_epoch {
             return Err(ShareStateError::FencedLeaderEpoch);
         }
         if state_epoch != NO_EPOCH && state.state_epoch > state_epoch {
@@ -296,8 +299,11 @@ impl ShareStateMachine {
         let key_of = |group: &str, topic_id, partition| ShareKey { group: group.into(), topic_id, partition };
         match (ShareStateKey::decode(key)?, value) {
             (Some(ShareStateKey::Snapshot { group, topic_id, partition }), Some(value)) => {
-                let state = State::of_snapshot(ShareSnapshotValue::decode(value)?)?;
-                self.states.insert(key_of(group, topic_id, partition), state);
+                let mut state = State::of_snapshot(ShareSnapshotValue::decode(value)?)?;
+                let key = key_of(group, topic_id, partition);
+                let before = self.states.get(&key).map_or(0, |before| before.leader_fence);
+                state.leader_fence = state.leader_fence.max(before);
+                self.states.insert(key, state);
             }
             (Some(ShareStateKey::Snapshot { group, topic_id, partition }), None) => {
                 self.states.remove(&key_of(group, topic_id, partition));
@@ -373,6 +379,7 @@ impl State {
             snapshot_epoch,
             state_epoch: 0,
             leader_epoch: 0,
+            leader_fence: 0,
             start_offset: NOT_KNOWN,
             delivery_complete_count: NO_COUNT,
             created_ms: 0,
@@ -385,6 +392,7 @@ impl State {
     fn apply(&mut self, change: &Change) {
         if let Some(leader_epoch) = change.leader_epoch {
             self.leader_epoch = self.leader_epoch.max(leader_epoch);
+            self.leader_fence = self.leader_fence.max(leader_epoch);
         }
         if change.start_offset != NOT_KNOWN {
             self.start_offset = change.start_offset;
@@ -432,6 +440,7 @@ impl State {
             snapshot_epoch: value.snapshot_epoch,
             state_epoch: value.state_epoch,
             leader_epoch: value.leader_epoch,
+            leader_fence: value.leader_epoch,
             start_offset: value.start_offset,
             delivery_complete_count: value.delivery_complete_count,
             created_ms: value.create_timestamp,

@@ -106,6 +106,10 @@ fn who_was_replaced_cannot_write() {
     assert_eq!(bench.write(3, 5, 0, (0, 1)), ErrorCode::None);
     let again = ShareStateRequest::Initialize { key: key(0), state_epoch: 2, start_offset: 9 };
     assert_eq!(bench.code(again), ErrorCode::FencedStateEpoch);
+    let anew = ShareStateRequest::Initialize { key: key(0), state_epoch: 4, start_offset: 9 };
+    assert_eq!(bench.code(anew), ErrorCode::None);
+    assert_eq!(bench.write(4, 4, 9, (9, 9)), ErrorCode::FencedLeaderEpoch, "not by the state's beginning anew either");
+    assert_eq!(bench.write(4, 5, 9, (9, 9)), ErrorCode::None);
     let beyond = ShareStateRequest::Initialize { key: key(2), state_epoch: 3, start_offset: 0 };
     assert_eq!(bench.code(beyond), ErrorCode::UnknownTopicOrPartition);
 }
