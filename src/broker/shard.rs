@@ -11,6 +11,7 @@ use crate::mesh::{CREDITS_PER_LANE, Placement, ShardReply, ShardRequest, serve};
 use crate::net::{Connection, ConnectionCounts, Connections, Refusals};
 use crate::quorum::{Identity, MetaNode, Publication};
 use crate::settings::{self, Settings, TopicSettings};
+use crate::share::Shares;
 use crate::task::keep_running;
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -77,6 +78,7 @@ pub struct Shard {
     pub sessions: RefCell<FetchSessions>,
     pub producer_ids: ProducerIds,
     pub coordinators: Coordinators,
+    pub shares: Shares,
     /// By shard: see [`PARKED_READS_PER_LANE`].
     parked_reads: Vec<Budget>,
     /// Notified when the shard has stopped.
@@ -143,6 +145,7 @@ impl Shard {
             ..HomeShardOptions::new(opening.identity.node_id, logs.clone(), metrics.clone())
         });
         let sessions_max = broker.max_incremental_fetch_session_cache_slots.div_ceil(shards);
+        let share_sessions_max = broker.group_share_max_share_sessions.div_ceil(shards);
         Rc::new(Shard {
             id,
             settings: Settings::of(&config),
@@ -159,6 +162,7 @@ impl Shard {
             sessions: RefCell::new(FetchSessions::new(sessions_max, id.0, shards)),
             producer_ids: ProducerIds::default(),
             coordinators: Coordinators::default(),
+            shares: Shares::new(share_sessions_max),
             parked_reads: (0..shards).map(|_| Budget::new("parked reads", PARKED_READS_PER_LANE)).collect(),
             stopped: Event::default(),
             next_ticket: Cell::new(0),
@@ -314,6 +318,7 @@ impl Shard {
             self.coordinators.follow(self, &self.image());
             let deleted: Vec<_> = delta.deleted.values().map(|topic| (topic.id, topic.name.to_string())).collect();
             self.coordinators.topics_deleted(&deleted);
+            self.shares.follow(&self.image(), self.identity.node_id);
         }
         opened
     }
@@ -408,6 +413,7 @@ impl Shard {
     pub async fn stop(&self) -> Result<(), String> {
         // First, because members may wait for minutes.
         self.coordinators.close();
+        self.shares.close();
         self.connections.stop(STOP_GRACE).await;
         self.home.close();
         self.logs.close().await.map_err(|error| error.to_string())

@@ -1,9 +1,11 @@
 //! Topics, partitions, configuration, groups, transactions and the cluster itself: what an operator asks for.
 
 mod groups;
+mod share_groups;
 mod transactions;
 
 pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use share_groups::ShareOffset;
 pub use transactions::{ProducerState, TransactionDescription, TransactionListing};
 
 use crate::retry::Retry;

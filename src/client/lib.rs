@@ -35,7 +35,7 @@ mod retry;
 
 pub use admin::{
     Admin, ClusterDescription, ConfigEntry, ConfigResource, DeleteBefore, GroupDescription, GroupListing, GroupMember,
-    NewTopic, ProducerState, TransactionDescription, TransactionListing,
+    NewTopic, ProducerState, ShareOffset, TransactionDescription, TransactionListing,
 };
 pub use cluster::{BrokerInfo, Client, ClientOptions, PartitionInfo, TopicInfo};
 pub use connection::{Connection, PendingReply, Reply};

@@ -60,6 +60,24 @@ table! {
         "Most members of one group.";
     group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms", Int, Some("6000"), Range(1, INT_MAX), Medium, Restart, &[],
         "Shortest session timeout that a member of a group may ask for.";
+    group_share_assignment_interval_ms: i32 = "group.share.assignment.interval.ms", Int, Some("1000"), Range(0, INT_MAX), Medium, Restart, &[],
+        "Least time between two assignments of a share group (KIP-932): members that come together are assigned together.";
+    group_share_delivery_count_limit: i32 = "group.share.delivery.count.limit", Int, Some("5"), Range(2, 10), Medium, Restart, &[],
+        "How often a record is delivered to a share group before it is given up.";
+    group_share_heartbeat_interval_ms: i32 = "group.share.heartbeat.interval.ms", Int, Some("5000"), Range(1, INT_MAX), Medium, Restart, &[],
+        "How often members of share groups are told to send heartbeats.";
+    group_share_initialize_retry_interval_ms: i64 = "group.share.initialize.retry.interval.ms", Int, Some("30000"), Range(1, INT_MAX), Low, Restart, &[],
+        "How long a share group waits for the state of a new partition before it asks again.";
+    group_share_max_share_sessions: usize = "group.share.max.share.sessions", Int, Some("2000"), Range(1, INT_MAX), Medium, Restart, &[],
+        "Most share sessions of the broker, shared out evenly to its shards; each consumer of a share group has one.";
+    group_share_max_size: usize = "group.share.max.size", Int, Some("200"), Range(1, 1000), Medium, Restart, &[],
+        "Most members of one share group.";
+    group_share_partition_max_record_locks: i32 = "group.share.partition.max.record.locks", Int, Some("2000"), Range(100, 10_000), Medium, Restart, &[],
+        "Most records of a partition that a share group may have in flight.";
+    group_share_record_lock_duration_ms: i32 = "group.share.record.lock.duration.ms", Int, Some("30000"), Range(1_000, 3_600_000), Medium, Restart, &[],
+        "How long a member of a share group has a record for itself.";
+    group_share_session_timeout_ms: i32 = "group.share.session.timeout.ms", Int, Some("45000"), Range(1, INT_MAX), Medium, Restart, &[],
+        "A member of a share group that has not been heard of for this long is given up.";
     io_journal_bytes: usize = "io.journal.bytes", Long, Some("536870912"), Range(4 << 20, LONG_MAX), Medium, Restart, &[],
         "Largest size of a shard's journal in each data directory. It grows to this only when the disk is slow to take the segments; an ack waits for the journal only.";
     listeners: Vec<Endpoint> = "listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High, Restart, &[],
@@ -119,6 +137,19 @@ table! {
         "Most idempotent producers that a shard remembers over all its partitions; the longest silent one goes first. Kafka has no limit.";
     shard_spin_us: u64 = "shard.spin.us", Int, Some("0"), Range(0, INT_MAX), Low, Restart, &[],
         "How long an idle shard polls before it sleeps. 0 costs no CPU when idle; more trades CPU for latency on tuned hosts.";
+    share_coordinator_snapshot_update_records_per_snapshot: u32 = "share.coordinator.snapshot.update.records.per.snapshot", Int, Some("500"), Range(0, 500), Medium, Restart,
+        &[],
+        "Updates of a share partition's state between two records that say all of it.";
+    share_coordinator_state_topic_min_isr: i32 = "share.coordinator.state.topic.min.isr", Int, Some("2"), Range(1, 32767), High, Restart, &[],
+        "min.insync.replicas of the topic of share groups' states; never more than it has replicas. Only counts when the topic is created.";
+    share_coordinator_state_topic_num_partitions: i32 = "share.coordinator.state.topic.num.partitions", Int, Some("50"), Range(1, INT_MAX), High, Restart, &[],
+        "Partitions of the topic of share groups' states. Only counts when the topic is created, with the first share group.";
+    share_coordinator_state_topic_replication_factor: i32 = "share.coordinator.state.topic.replication.factor", Int, Some("3"), Range(1, 32767), High, Restart,
+        &[],
+        "Replicas of the topic of share groups' states; as many as there are brokers if that is less.";
+    share_coordinator_state_topic_segment_bytes: i32 = "share.coordinator.state.topic.segment.bytes", Int, Some("104857600"), Range(1, INT_MAX), High, Restart,
+        &[],
+        "Size of a segment of the topic of share groups' states: small ones are deleted sooner.";
     socket_request_max_bytes: usize = "socket.request.max.bytes", Int, Some("104857600"), Range(1, INT_MAX), High, Restart, &[],
         "Largest request; a connection that announces more is closed.";
     transaction_max_timeout_ms: i32 = "transaction.max.timeout.ms", Int, Some("900000"), Range(1, INT_MAX), High, Restart, &[],

@@ -4,6 +4,9 @@
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ReplyTo(pub u64);
 
+/// To whom a machine says what nobody has asked for.
+pub const UNASKED: ReplyTo = ReplyTo(u64::MAX);
+
 /// A record for the machine's own partition. The host stamps it with the time of the input.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewRecord {

@@ -11,6 +11,9 @@
 pub mod consumer_group;
 mod effects;
 pub mod group;
+pub mod share_group;
+pub mod share_partition;
+pub mod share_state;
 pub mod transaction;
 
-pub use effects::{Effects, NewRecord, Reply, ReplyTo};
+pub use effects::{Effects, NewRecord, Reply, ReplyTo, UNASKED};

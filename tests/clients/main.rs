@@ -9,6 +9,7 @@ mod consumer_groups;
 mod groups;
 mod logs;
 mod ours;
+mod share_groups;
 mod support;
 mod transactions;
 

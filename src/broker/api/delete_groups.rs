@@ -1,6 +1,7 @@
 //! DeleteGroups (42): groups without members go, with all that they have committed.
 
 use super::Handled;
+use super::delete_share_group_offsets::delete_all_states;
 use super::request::Request;
 use ringlane_coordinator::group::{GroupReply, GroupRequest};
 use ringlane_protocol::ErrorCode;
@@ -26,6 +27,10 @@ pub async fn answer(request: Request) -> Handled {
 }
 
 async fn delete(request: &Request, group: &str) -> ErrorCode {
+    // Behind a share group that is gone nobody would look for its states.
+    if let Err(error) = delete_all_states(request.shard(), group).await {
+        return error;
+    }
     match request.shard().ask_group(group, GroupRequest::Delete(vec![group.to_owned()])).await {
         Ok(GroupReply::Delete(codes)) => codes.first().copied().unwrap_or(ErrorCode::UnknownServerError),
         Ok(_) => ErrorCode::UnknownServerError,

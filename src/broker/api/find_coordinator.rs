@@ -1,5 +1,5 @@
 //! FindCoordinator (10): the broker that leads the partition which coordinates a group or a transactional id. The topic of the coordinators is
-//! created when it is first asked for. Share groups have no coordinators yet, so clients are told to ask again later.
+//! created when it is first asked for. The coordinator of a share group's states is asked for by "group:topic id:partition".
 
 use super::Handled;
 use super::request::{ReplyHead, Request};
@@ -15,6 +15,7 @@ use std::rc::Rc;
 const BATCHED_FROM: i16 = 4;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
 /// Groups, transactions, share groups.
 const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=2;
 
@@ -45,8 +46,12 @@ async fn find(connection: &Rc<Connection>, key_type: i8, keys: &[String]) -> Vec
     let topic = match key_type {
         GROUP => CoordinatorTopic::Offsets,
         TRANSACTION => CoordinatorTopic::Transactions,
-        _ => return all(ErrorCode::CoordinatorNotAvailable, "this broker does not coordinate share groups"),
+        _ => CoordinatorTopic::ShareStates,
     };
+    let is_share_key = |key: &String| key.splitn(3, ':').count() == 3;
+    if key_type == SHARE && !keys.iter().all(is_share_key) {
+        return all(ErrorCode::InvalidRequest, "a key of a share group is group:topicId:partition");
+    }
     if topic.ensure(&connection.shard).await.is_err() {
         return all(ErrorCode::CoordinatorNotAvailable, "the topic of the coordinators cannot be created now");
     }

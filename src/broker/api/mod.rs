@@ -6,6 +6,7 @@
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 mod alter_configs;
+mod alter_share_group_offsets;
 mod api_versions;
 mod auto_create;
 mod consumer_group_describe;
@@ -14,12 +15,14 @@ mod create_partitions;
 mod create_topics;
 mod delete_groups;
 mod delete_records;
+mod delete_share_group_offsets;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
+mod describe_share_group_offsets;
 mod describe_topic_partitions;
 mod describe_transactions;
 mod end_txn;
@@ -41,6 +44,11 @@ mod offset_for_leader_epoch;
 mod produce;
 mod produce_gate;
 mod request;
+mod share_acknowledge;
+mod share_fetch;
+mod share_group_describe;
+mod share_group_heartbeat;
+mod share_states;
 mod sync_group;
 mod table;
 mod transaction_gate;
@@ -107,6 +115,18 @@ pub async fn dispatch(connection: &Rc<Connection>, frame: Frame) -> Result<(), C
         ApiKey::DeleteGroups => later(request, delete_groups::answer),
         ApiKey::ConsumerGroupHeartbeat => later(request, consumer_group_heartbeat::answer),
         ApiKey::ConsumerGroupDescribe => later(request, consumer_group_describe::answer),
+        ApiKey::ShareGroupHeartbeat => later(request, share_group_heartbeat::answer),
+        ApiKey::ShareGroupDescribe => later(request, share_group_describe::answer),
+        ApiKey::ShareFetch => return share_fetch::dispatch(request).await,
+        ApiKey::ShareAcknowledge => later(request, share_acknowledge::answer),
+        ApiKey::InitializeShareGroupState => later(request, share_states::initialize),
+        ApiKey::ReadShareGroupState => later(request, share_states::read),
+        ApiKey::WriteShareGroupState => later(request, share_states::write),
+        ApiKey::DeleteShareGroupState => later(request, share_states::delete),
+        ApiKey::ReadShareGroupStateSummary => later(request, share_states::summary),
+        ApiKey::DescribeShareGroupOffsets => later(request, describe_share_group_offsets::answer),
+        ApiKey::AlterShareGroupOffsets => later(request, alter_share_group_offsets::answer),
+        ApiKey::DeleteShareGroupOffsets => later(request, delete_share_group_offsets::answer),
         other => return Err(CloseReason::Unsupported { key: other.code(), version: request.version }),
     }
     Ok(())

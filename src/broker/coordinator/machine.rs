@@ -37,7 +37,7 @@ pub trait Machine: 'static {
 }
 
 /// To whom a machine says what nobody has asked for.
-pub const UNASKED: ReplyTo = ReplyTo(u64::MAX);
+pub use ringlane_coordinator::UNASKED;
 
 impl Machine for GroupMachine {
     type Request = GroupRequest;

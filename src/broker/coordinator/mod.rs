@@ -3,7 +3,7 @@
 //! [`Coordinators`] is one per shard. `topic`: the internal topics, and which partition coordinates what. `table`: which machines live here, by
 //! the metadata. `host`: one machine with its log, its clock and those who wait for answers. `load`: the log becomes a machine. `call`: how a
 //! connection shard asks. `transactions`: the machine of transactional ids with what it wants done, `outbox` and
-//! `markers` do it, `transaction_call` asks it. `machine` says what a machine must be; the rules themselves are in `ringlane_coordinator`.
+//! `markers` do it, `transaction_call` asks it. `share_states`: the share coordinator, `share_call` asks it. `machine` says what a machine must be; the rules themselves are in `ringlane_coordinator`.
 
 mod call;
 mod host;
@@ -11,6 +11,8 @@ mod load;
 mod machine;
 mod markers;
 mod outbox;
+mod share_call;
+mod share_states;
 mod table;
 mod topic;
 mod topics;
@@ -18,6 +20,7 @@ mod transaction_call;
 mod transactions;
 
 pub use call::{Answers, GroupCall, GroupResult, ReplyVia};
+pub use share_call::{ShareStateCall, ShareStateResult};
 pub use topic::{CoordinatorTopic, partition_of};
 pub use transaction_call::{TransactionCall, TransactionResult};
 pub use transactions::{TransactionInput, TransactionOutput};
@@ -27,10 +30,13 @@ use outbox::Outbox;
 use ringlane_config::BrokerConfig;
 use ringlane_coordinator::consumer_group::{Assignor, ConsumerGroupOptions};
 use ringlane_coordinator::group::{GroupMachine, GroupOptions};
+use ringlane_coordinator::share_group::ShareGroupOptions;
+use ringlane_coordinator::share_state::ShareStateOptions;
 use ringlane_coordinator::transaction::{TransactionOptions, TransactionVersion};
 use ringlane_metadata::Image;
 use ringlane_partition::TopicPartition;
 use ringlane_protocol::{ErrorCode, TopicId};
+use share_states::ShareStates;
 use std::rc::Rc;
 use table::HostTable;
 use topics::ClusterTopics;
@@ -44,6 +50,7 @@ const BATCH_OVERHEAD_BYTES: usize = 1_024;
 pub struct Coordinators {
     pub groups: HostTable<GroupMachine>,
     pub transactions: HostTable<Transactions>,
+    pub share_states: HostTable<ShareStates>,
     /// What the transaction coordinators of this shard want done.
     pub outbox: Rc<Outbox>,
     /// Requests of this shard's connections whose answers come by ticket.
@@ -63,12 +70,18 @@ impl Coordinators {
             let (options, outbox) = (transaction_options(shard, image, at), self.outbox.clone());
             Rc::new(move || Transactions::new(at, options, outbox.clone()))
         });
+        self.share_states.follow(shard, image, CoordinatorTopic::ShareStates, |at| {
+            let (options, topics) = (share_state_options(shard, at.topic_id), self.topics.clone());
+            let home = shard.home.clone();
+            Rc::new(move || ShareStates::new(at, options.clone(), topics.clone(), home.clone()))
+        });
     }
 
     /// Topics are gone, and with them what was committed for them.
     pub fn topics_deleted(&self, topics: &[(TopicId, String)]) {
         if !topics.is_empty() {
             self.groups.each(|host| host.topics_deleted(topics));
+            self.share_states.each(|host| host.topics_deleted(topics));
         }
     }
 
@@ -76,6 +89,7 @@ impl Coordinators {
     pub fn close(&self) {
         self.groups.close(ErrorCode::NotCoordinator);
         self.transactions.close(ErrorCode::NotCoordinator);
+        self.share_states.close(ErrorCode::NotCoordinator);
     }
 }
 
@@ -106,6 +120,26 @@ fn group_options(shard: &Shard, topic: TopicId) -> GroupOptions {
         offsets_retention_check_interval_ms: broker.offsets_retention_check_interval_ms,
         records_bytes_max: batch_bytes_max.saturating_sub(BATCH_OVERHEAD_BYTES),
         consumer: consumer_options(&shard.config.broker),
+        share: share_options(&shard.config.broker),
+    }
+}
+
+fn share_state_options(shard: &Shard, topic: TopicId) -> ShareStateOptions {
+    let batch_bytes_max = shard.topic_config(topic).map_or(0, |config| config.max_message_bytes);
+    ShareStateOptions {
+        updates_per_snapshot: shard.config.broker.share_coordinator_snapshot_update_records_per_snapshot,
+        records_bytes_max: batch_bytes_max.saturating_sub(BATCH_OVERHEAD_BYTES),
+        ..ShareStateOptions::default()
+    }
+}
+
+fn share_options(broker: &BrokerConfig) -> ShareGroupOptions {
+    ShareGroupOptions {
+        session_timeout_ms: broker.group_share_session_timeout_ms,
+        heartbeat_interval_ms: broker.group_share_heartbeat_interval_ms,
+        assignment_interval_ms: broker.group_share_assignment_interval_ms,
+        max_size: broker.group_share_max_size,
+        initialize_retry_interval_ms: broker.group_share_initialize_retry_interval_ms,
     }
 }
 

@@ -14,6 +14,8 @@ pub enum CoordinatorTopic {
     Offsets,
     /// Transactional ids.
     Transactions,
+    /// States of share groups.
+    ShareStates,
 }
 
 impl CoordinatorTopic {
@@ -21,6 +23,7 @@ impl CoordinatorTopic {
         match self {
             CoordinatorTopic::Offsets => "__consumer_offsets",
             CoordinatorTopic::Transactions => "__transaction_state",
+            CoordinatorTopic::ShareStates => "__share_group_state",
         }
     }
 
@@ -38,15 +41,30 @@ impl CoordinatorTopic {
                 broker.transaction_state_log_replication_factor,
                 broker.transaction_state_log_segment_bytes,
             ),
+            CoordinatorTopic::ShareStates => (
+                broker.share_coordinator_state_topic_num_partitions,
+                broker.share_coordinator_state_topic_replication_factor,
+                broker.share_coordinator_state_topic_segment_bytes,
+            ),
         };
         let live = image.live_brokers().count().max(1);
-        let mut configs = vec![("cleanup.policy", "compact".to_owned()), ("segment.bytes", segment_bytes.to_string())];
+        let mut configs = vec![("segment.bytes", segment_bytes.to_string())];
         match self {
-            CoordinatorTopic::Offsets => configs.push(("compression.type", "producer".to_owned())),
+            CoordinatorTopic::Offsets => {
+                configs.extend([("cleanup.policy", "compact".to_owned()), ("compression.type", "producer".to_owned())])
+            }
             CoordinatorTopic::Transactions => configs.extend([
+                ("cleanup.policy", "compact".to_owned()),
                 ("compression.type", "uncompressed".to_owned()),
                 ("min.insync.replicas", broker.transaction_state_log_min_isr.to_string()),
                 ("unclean.leader.election.enable", "false".to_owned()),
+            ]),
+            // Not compacted: an update says only what has changed. The coordinator deletes what it does not need any more.
+            CoordinatorTopic::ShareStates => configs.extend([
+                ("cleanup.policy", "delete".to_owned()),
+                ("retention.ms", "-1".to_owned()),
+                ("compression.type", "uncompressed".to_owned()),
+                ("min.insync.replicas", broker.share_coordinator_state_topic_min_isr.to_string()),
             ]),
         }
         CreateTopic {

@@ -1,9 +1,12 @@
 //! Everything one shard may ask of another. Typed enums, no closures: what travels can be read here.
 
-use crate::coordinator::{GroupCall, GroupResult, TransactionCall, TransactionResult};
+use crate::coordinator::{
+    GroupCall, GroupResult, ShareStateCall, ShareStateResult, TransactionCall, TransactionResult,
+};
 use crate::net::Accepted;
 use crate::quorum::Publication;
 use crate::shard::Opening;
+use crate::share::{SessionAsked, SessionTold, ShareCall, ShareWorked};
 use ringlane_log::{Recovered, VolumeOptions};
 use ringlane_metadata::{ControllerReply, ControllerRequest};
 use ringlane_metrics::Snapshot;
@@ -47,6 +50,14 @@ pub enum ShardRequest {
     Group(GroupCall),
     /// To the home shard of a partition of `__transaction_state`.
     Transaction(TransactionCall),
+    /// To the home shard of a partition of `__share_group_state`.
+    ShareState(ShareStateCall),
+    /// To the home shard of what a share group reads.
+    Share(ShareCall),
+    /// To the shard that keeps the sessions of a share group.
+    ShareSession(SessionAsked),
+    /// A wait for share partitions is over: to the shard that waits.
+    ShareWake(u64),
     /// The answer to a group request that waits by ticket: to the shard that waits.
     GroupAnswer(u64, GroupResult),
     /// To all: how large your partitions are.
@@ -71,6 +82,9 @@ pub enum ShardReply {
     DeleteRecords(DeleteRecordsReply),
     Group(GroupResult),
     Transaction(TransactionResult),
+    ShareState(ShareStateResult),
+    Share(ShareWorked),
+    ShareSession(SessionTold),
     Verify(VerifyReply),
     Producers(ProducersReply),
     LogSizes(LogSizesReply),

@@ -53,6 +53,16 @@ pub fn handle(shard: &Rc<Shard>, request: ShardRequest, reply: Reply) {
         }
         ShardRequest::Producers(wanted) => reply.send(ShardReply::Producers(shard.home.producers(&wanted))),
         ShardRequest::Transaction(call) => shard.serve_transaction(call, reply),
+        ShardRequest::ShareState(call) => shard.serve_share_state(call, reply),
+        ShardRequest::Share(call) => shard.serve_share(call, reply),
+        ShardRequest::ShareSession(asked) => {
+            let told = shard.shares.sessions.borrow_mut().ask(asked);
+            reply.send(ShardReply::ShareSession(told));
+        }
+        ShardRequest::ShareWake(number) => {
+            shard.shares.watches.wake(number);
+            reply.send(ShardReply::Done);
+        }
         ShardRequest::Hurry(ticket) => {
             shard.home.hurry(ticket);
             reply.send(ShardReply::Done);

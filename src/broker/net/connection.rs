@@ -11,7 +11,8 @@ use super::responses::{CloseReason, Responses};
 use crate::api;
 use crate::shard::Shard;
 use ringlane_runtime::{Instant, Stream, give_way, now, spawn};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +47,10 @@ pub struct Connection {
     stream: Stream,
     deadline: Deadline,
     idle_max: Duration,
+    /// Share sessions that end with it: groups and members.
+    pub share_sessions: RefCell<BTreeSet<(Arc<str>, Arc<str>)>>,
+    /// No other connection of the shard has it.
+    pub number: u64,
     /// Since when fetched bytes have been waiting for the client to read them.
     sending_since: Cell<Option<Instant>>,
 }
@@ -64,6 +69,8 @@ impl Connection {
             deadline: Deadline::within(idle_max),
             idle_max,
             sending_since: Cell::new(None),
+            share_sessions: RefCell::default(),
+            number: shard.next_ticket().number,
             shard: shard.clone(),
         });
         let place = shard.connections.enter(connection.clone());
@@ -76,6 +83,7 @@ impl Connection {
             }
         }
         connection.close();
+        shard.end_share_sessions(connection.number, connection.share_sessions.take());
         // The send task ends by itself: the queue is closed and the socket shut down. Its failure was logged where it happened.
         let _ = sending.await;
         drop((place, from));

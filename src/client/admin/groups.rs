@@ -1,6 +1,6 @@
 //! Groups seen from outside: which there are, who is in them, where they stand, and moving them elsewhere.
 
-use super::{Admin, check, missing};
+use super::{Admin, check, missing, share_groups};
 use crate::coordinator::{Coordinator, CoordinatorOf};
 use crate::group::offsets;
 use crate::retry::Retry;
@@ -32,7 +32,7 @@ pub struct GroupListing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupDescription {
     pub group: String,
-    /// "classic" or "consumer".
+    /// "classic", "consumer" or "share".
     pub kind: &'static str,
     pub state: String,
     pub protocol_type: String,
@@ -95,7 +95,15 @@ impl Admin {
                     outcome => return outcome,
                 }
             }
-            describe_classic(&connection, group, what).await
+            match describe_classic(&connection, group, what).await {
+                Err(error)
+                    if error.code() == Some(ErrorCode::GroupIdNotFound)
+                        && connection.version_of(ApiKey::ShareGroupDescribe).is_ok() =>
+                {
+                    share_groups::describe(&connection, group, what).await
+                }
+                outcome => outcome,
+            }
         };
         coordinator.repeat(what, describe).await
     }

@@ -45,6 +45,7 @@ pub use error::ConsumerGroupError;
 pub use event::Replayed;
 pub(crate) use group::bytes_of;
 pub use group::{ConsumerGroup, GroupState};
+pub(crate) use hash::metadata_hash;
 pub use member::{Classic, Member, MemberState, Profile};
 pub use offsets::CommitCheck;
 pub use options::{ConsumerGroupOptions, Context};

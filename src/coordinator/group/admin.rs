@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// What Kafka calls a group that is not there.
 const DEAD: &str = "Dead";
+/// Protocol type of share groups.
+const SHARE: &str = "share";
 
 pub type Groups = BTreeMap<Arc<str>, Group>;
 
@@ -19,7 +21,7 @@ pub fn describe(groups: &Groups, ids: &[String]) -> Vec<DescribedGroup> {
     let one = |id: &String| match groups.get(id.as_str()) {
         Some(Group::Classic(group)) => group.describe(),
         // One of the new protocol is described by another API.
-        Some(Group::Consumers(_)) | None => DescribedGroup {
+        Some(Group::Consumers(_) | Group::Shares(_)) | None => DescribedGroup {
             error: ErrorCode::GroupIdNotFound,
             state: DEAD,
             protocol_type: "".into(),
@@ -42,6 +44,7 @@ pub fn list(groups: &Groups, filter: &ListGroups) -> Vec<ListedGroup> {
         protocol_type: match group {
             Group::Classic(classic) => classic.protocol_type().cloned().unwrap_or_default(),
             Group::Consumers(_) => CONSUMER.into(),
+            Group::Shares(_) => SHARE.into(),
         },
         state: group.state_name(),
         kind: group.kind(),
@@ -59,6 +62,7 @@ fn delete_one(groups: &mut Groups, offsets: &mut Offsets, id: &str, turn: &mut T
     let is_empty = match group {
         Group::Classic(classic) => classic.state() == State::Empty,
         Group::Consumers(consumers) => consumers.group.is_empty(),
+        Group::Shares(shares) => shares.group.is_empty(),
     };
     if !is_empty {
         return ErrorCode::NonEmptyGroup;

@@ -68,7 +68,9 @@ pub fn heartbeat(
         Some(Group::Consumers(_)) => false,
         Some(Group::Classic(classic)) if said.joins() && classic.state() == State::Empty => true,
         None if said.joins() => true,
-        Some(Group::Classic(_)) | None => return Err(ConsumerGroupError::GroupNotFound(said.group.clone())),
+        Some(Group::Classic(_) | Group::Shares(_)) | None => {
+            return Err(ConsumerGroupError::GroupNotFound(said.group.clone()));
+        }
     };
     if is_new {
         let mut consumers = Consumers::new(ConsumerGroup::new(id));

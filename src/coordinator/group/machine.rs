@@ -10,6 +10,7 @@ use super::request::{
     CommitOffsets, CommitTransactionalOffsets, DeleteOffsets, FetchOffsets, GroupRequest, Heartbeat, JoinGroup,
     LeaveGroup, SyncGroup,
 };
+use super::share;
 use super::timers::{Alarm, TimerKey, Timers};
 use super::{Group, Turn};
 use crate::consumer_group::{TopicTable, Topics, bytes_of};
@@ -17,6 +18,7 @@ use crate::{Effects, ReplyTo};
 use ringlane_protocol::internal::InternalRecordError;
 use ringlane_protocol::internal::consumer_group::ConsumerGroupKey;
 use ringlane_protocol::internal::consumer_offsets::{GroupValue, OffsetValue, OffsetsKey};
+use ringlane_protocol::internal::share_group::ShareGroupKey;
 use ringlane_protocol::{ErrorCode, TopicId};
 use std::ops::Bound;
 use std::rc::Rc;
@@ -105,6 +107,11 @@ impl GroupMachine {
                 let reply = consumer::heartbeat(groups, &request, &mut turn);
                 effects.reply(to, GroupReply::ConsumerHeartbeat(reply));
             }
+            GroupRequest::Share(request) => {
+                let (groups, _, mut turn) = self.split(now_ms, &mut effects);
+                let reply = share::request(groups, request, &mut turn);
+                effects.reply(to, GroupReply::Share(reply));
+            }
             GroupRequest::DescribeConsumers(ids) => {
                 let (groups, _, turn) = self.split(now_ms, &mut effects);
                 let described = consumer::describe(groups, &ids, &turn);
@@ -177,6 +184,8 @@ impl GroupMachine {
                 // Kinds of groups that this machine does not coordinate are passed over.
                 if let Some(key) = ConsumerGroupKey::decode(key)? {
                     consumer::replay(&mut self.groups, key, value)?;
+                } else if let Some(key) = ShareGroupKey::decode(key)? {
+                    share::replay(&mut self.groups, key, value)?;
                 }
             }
         }
@@ -196,6 +205,7 @@ impl GroupMachine {
             match group {
                 Group::Classic(group) => group.loaded(&mut turn),
                 Group::Consumers(consumers) => consumers.loaded(&mut turn),
+                Group::Shares(shares) => shares.loaded(&mut turn),
             }
         }
         let due_ms = turn.after(turn.options.offsets_retention_check_interval_ms);
@@ -234,7 +244,7 @@ impl GroupMachine {
         consumer::make_way(groups, &request.group, &mut turn);
         match groups.get_mut(request.group.as_str()) {
             Some(Group::Classic(group)) => group.join(request, to, &mut turn),
-            Some(Group::Consumers(_)) => {
+            Some(Group::Consumers(_) | Group::Shares(_)) => {
                 let failed = JoinReply::failed(ErrorCode::InconsistentGroupProtocol, &request.member_id);
                 turn.reply(to, GroupReply::Join(failed));
             }
@@ -260,7 +270,7 @@ impl GroupMachine {
         let (groups, _, mut turn) = self.split(now_ms, effects);
         match groups.get_mut(request.group.as_str()) {
             Some(Group::Classic(group)) => group.sync(request, to, &mut turn),
-            Some(Group::Consumers(_)) | None => {
+            Some(Group::Consumers(_) | Group::Shares(_)) | None => {
                 turn.reply(to, GroupReply::Sync(SyncReply::failed(ErrorCode::UnknownMemberId)))
             }
         }
@@ -273,7 +283,7 @@ impl GroupMachine {
         let (groups, _, mut turn) = self.split(now_ms, effects);
         match groups.get_mut(request.group.as_str()) {
             Some(Group::Classic(group)) => group.heartbeat(request, &mut turn),
-            Some(Group::Consumers(_)) | None => ErrorCode::UnknownMemberId,
+            Some(Group::Consumers(_) | Group::Shares(_)) | None => ErrorCode::UnknownMemberId,
         }
     }
 
@@ -285,7 +295,7 @@ impl GroupMachine {
         let (groups, _, mut turn) = self.split(now_ms, effects);
         match groups.get_mut(request.group.as_str()) {
             Some(Group::Classic(group)) => group.leave(&request.members, &mut turn),
-            Some(Group::Consumers(_)) | None => all(ErrorCode::UnknownMemberId),
+            Some(Group::Consumers(_) | Group::Shares(_)) | None => all(ErrorCode::UnknownMemberId),
         }
     }
 
@@ -311,6 +321,7 @@ impl GroupMachine {
                 let committed = offsets::commit(offsets, id, &allowed, request.retention_ms, &mut turn);
                 return Ok(consumer::merged(codes, committed));
             }
+            Some(Group::Shares(_)) => return Err(ErrorCode::GroupIdNotFound),
             None if request.generation < 0 => {}
             None if request.knows_missing_groups => return Err(ErrorCode::GroupIdNotFound),
             None => return Err(ErrorCode::IllegalGeneration),
@@ -346,6 +357,7 @@ impl GroupMachine {
                 let committed = offsets::commit_in_transaction(offsets, id, &allowed, producer_id, &mut turn);
                 return Ok(consumer::merged(codes, committed));
             }
+            Some(Group::Shares(_)) => return Err(ErrorCode::GroupIdNotFound),
             None if request.generation < 0 => {}
             None => return Err(ErrorCode::IllegalGeneration),
         }
@@ -358,6 +370,9 @@ impl GroupMachine {
 
     /// A member of a consumer group reads offsets only while it is one.
     fn check_fetch(&self, request: &FetchOffsets) -> Result<(), ErrorCode> {
+        if let Some(Group::Shares(_)) = self.groups.get(request.group.as_str()) {
+            return Err(ErrorCode::GroupIdNotFound);
+        }
         let (Some(epoch), Some(Group::Consumers(consumers))) =
             (request.member_epoch, self.groups.get(request.group.as_str()))
         else {
@@ -413,6 +428,11 @@ impl GroupMachine {
                     consumers.ring(&mut turn);
                 }
             }
+            TimerKey::Shares(id) => {
+                if let Some(Group::Shares(shares)) = groups.get_mut(&id) {
+                    shares.ring(&mut turn);
+                }
+            }
             TimerKey::Expiry => {}
         }
     }
@@ -454,7 +474,9 @@ impl GroupMachine {
 
     fn delete_offsets_of_topics(&mut self, now_ms: i64, effects: &mut Effects<GroupReply>) {
         let deleted = std::mem::take(&mut self.deleted_topics);
-        let (_, offsets, mut turn) = self.split(now_ms, effects);
+        let (groups, offsets, mut turn) = self.split(now_ms, effects);
+        let ids: Vec<TopicId> = deleted.iter().map(|(id, _)| *id).collect();
+        share::topics_deleted(groups, &ids, &mut turn);
         if !offsets::of_deleted_topics(offsets, &deleted, EXPIRED_PER_STEP, &mut turn) {
             self.deleted_topics = deleted;
         }

@@ -2,8 +2,8 @@
 //!
 //! [`GroupMachine`] lives on the partition's home shard, owned by the broker's coordinator host. Rooms: `classic` (members that join, sync
 //! and send heartbeats), `offsets` (what is committed, also within transactions), `admin` (describe, list, delete), `machine` (who gets which
-//! input), `consumer` (groups of the new protocol, KIP-848, which `crate::consumer_group` keeps). A group id is of one kind at a time: [`Group`] is
-//! where other kinds (share, streams) come in; offsets are kept for all of them alike.
+//! input), `consumer` (groups of the new protocol, KIP-848, which `crate::consumer_group` keeps), `share` (share groups, KIP-932: `crate::share_group`). A group id is of one kind at a time: [`Group`] is
+//! where other kinds (streams) come in; offsets are kept for all of them alike.
 
 mod admin;
 mod classic;
@@ -15,6 +15,7 @@ mod offsets;
 mod options;
 mod reply;
 mod request;
+mod share;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -23,6 +24,7 @@ pub use machine::GroupMachine;
 pub use options::GroupOptions;
 pub use reply::*;
 pub use request::*;
+pub use share::{ShareReply, ShareRequest};
 
 use crate::consumer_group::{Context, Topics};
 use crate::{Effects, NewRecord, ReplyTo};
@@ -30,6 +32,7 @@ use classic::ClassicGroup;
 use consumer::Consumers;
 use ringlane_protocol::ErrorCode;
 use ringlane_protocol::internal::consumer_offsets::encode_group_key;
+use share::Shares;
 use timers::Timers;
 
 /// One group id.
@@ -37,6 +40,7 @@ use timers::Timers;
 pub(crate) enum Group {
     Classic(ClassicGroup),
     Consumers(Consumers),
+    Shares(Shares),
 }
 
 /// What an input may use and change besides the group that it is for.
@@ -73,6 +77,7 @@ impl Group {
         match self {
             Group::Classic(_) => "classic",
             Group::Consumers(_) => "consumer",
+            Group::Shares(_) => "share",
         }
     }
 
@@ -80,6 +85,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.state().name(),
             Group::Consumers(consumers) => consumers.group.state().name(),
+            Group::Shares(shares) => shares.group.state_name(),
         }
     }
 
@@ -88,6 +94,8 @@ impl Group {
         match self {
             Group::Classic(group) => group.is_deserted(),
             Group::Consumers(consumers) => consumers.group.is_empty(),
+            // It stays for its start offsets, until it is deleted.
+            Group::Shares(_) => false,
         }
     }
 
@@ -95,6 +103,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.is_subscribed_to(topic),
             Group::Consumers(consumers) => consumers.group.is_subscribed_to(topic),
+            Group::Shares(shares) => shares.group.is_subscribed_to(topic),
         }
     }
 
@@ -102,6 +111,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.check_offset_delete(),
             Group::Consumers(_) => Ok(()),
+            Group::Shares(_) => Err(ErrorCode::GroupIdNotFound),
         }
     }
 
@@ -109,6 +119,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.cancel_timers(timers),
             Group::Consumers(consumers) => consumers.cancel_timers(timers),
+            Group::Shares(shares) => shares.cancel_timers(timers),
         }
     }
 
@@ -117,6 +128,7 @@ impl Group {
         match self {
             Group::Classic(_) => records.push(NewRecord { key: encode_group_key(id), value: None }),
             Group::Consumers(consumers) => consumers.group.tombstones(records),
+            Group::Shares(shares) => shares.group.tombstones(records),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The settings that group coordination depends on. Given to the machine by its host when it begins.
 
 use crate::consumer_group::ConsumerGroupOptions;
+use crate::share_group::ShareGroupOptions;
 
 /// How long a member that has not been heard of since it asked to join is kept: it cannot send heartbeats before it has its answer.
 pub const NEW_MEMBER_JOIN_TIMEOUT_MS: i64 = 5 * 60 * 1000;
@@ -36,6 +37,8 @@ pub struct GroupOptions {
     pub records_bytes_max: usize,
     /// `group.consumer.*`.
     pub consumer: ConsumerGroupOptions,
+    /// `group.share.*`.
+    pub share: ShareGroupOptions,
 }
 
 /// Kafka's defaults.
@@ -51,6 +54,7 @@ impl Default for GroupOptions {
             offsets_retention_check_interval_ms: 600_000,
             records_bytes_max: 1_000_000,
             consumer: ConsumerGroupOptions::default(),
+            share: ShareGroupOptions::default(),
         }
     }
 }

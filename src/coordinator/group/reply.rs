@@ -1,5 +1,6 @@
 //! What a group answers.
 
+use super::share::ShareReply;
 use crate::consumer_group::{ConsumerGroupError, ConsumerHeartbeatReply, DescribedConsumerGroup};
 use ringlane_protocol::{ErrorCode, TopicId};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub enum GroupReply {
     ConsumerHeartbeat(Result<ConsumerHeartbeatReply, ConsumerGroupError>),
     /// In the order of the request; `None` for what is no consumer group.
     DescribeConsumers(Vec<Option<DescribedConsumerGroup>>),
+    Share(ShareReply),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

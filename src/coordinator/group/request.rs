@@ -1,5 +1,6 @@
 //! What clients ask of a group, free of wire versions: the broker's API files resolve those.
 
+use super::share::ShareRequest;
 use crate::consumer_group::ConsumerHeartbeat;
 use ringlane_protocol::TopicId;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub enum GroupRequest {
     /// Boxed: it is three times as large as the others.
     ConsumerHeartbeat(Box<ConsumerHeartbeat>),
     DescribeConsumers(Vec<String>),
+    Share(ShareRequest),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -20,6 +20,8 @@ pub enum TimerKey {
     Session(Arc<str>, Arc<str>),
     /// A member of a consumer group (KIP-848) may be late.
     Consumers(Arc<str>),
+    /// A member of a share group may be late.
+    Shares(Arc<str>),
 }
 
 #[derive(Default, Debug)]

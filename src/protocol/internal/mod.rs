@@ -6,6 +6,8 @@
 
 pub mod consumer_group;
 pub mod consumer_offsets;
+pub mod share_group;
+pub mod share_state;
 pub mod transaction_state;
 
 use crate::wire::Wire;

@@ -231,13 +231,13 @@ fn the_first_to_ask_for_a_coordinator_makes_its_topic() {
     });
 }
 
-/// Transactions are not served yet: their clients must hear "not yet", and ask again instead of giving up.
+/// What nobody coordinates must be told from what is not there yet: clients give up at the one and ask again at the other.
 #[test]
 fn what_has_no_coordinator_yet_is_told_to_come_again() {
     with_broker(1, &[], || async {
         let mut client = Wire::connect().await;
         for (key_type, expected) in
-            [(1, ErrorCode::None), (2, ErrorCode::CoordinatorNotAvailable), (3, ErrorCode::InvalidRequest)]
+            [(1, ErrorCode::None), (2, ErrorCode::InvalidRequest), (3, ErrorCode::InvalidRequest)]
         {
             let request = FindCoordinatorRequest { key: "it", key_type, coordinator_keys: vec!["it"] };
             let body = client.call(6, &request).await;

@@ -11,4 +11,5 @@ mod groups;
 mod kit;
 mod log_start;
 mod order;
+mod share_groups;
 mod transactions;

@@ -5,7 +5,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use super::time;
 use crate::args::BrokerArgs;
 
-/// List, describe, move and delete consumer groups
+/// List, describe, move and delete groups
 #[derive(Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub enum GroupCommand {
@@ -43,7 +43,7 @@ impl GroupCommand {
 /// Show how far groups have read
 ///
 /// One line for each partition that a group has committed in or that a member reads. LAG is what it has not read; a dash stands for
-/// what there is not.
+/// what there is not. A share group has a line for each partition that it shares: START-OFFSET is the first record that it has not done with.
 #[derive(Args)]
 #[command(after_help = DESCRIBE_EXAMPLES)]
 pub struct DescribeArgs {
@@ -116,7 +116,7 @@ Examples:
 
 /// Delete groups, or what they have committed in some topics
 ///
-/// A group with members is not deleted.
+/// A group with members is not deleted. A share group forgets whole topics.
 #[derive(Args)]
 #[command(after_help = DELETE_EXAMPLES)]
 pub struct DeleteArgs {

@@ -1,6 +1,6 @@
 //! `ringlane group delete`: groups, or their offsets in some partitions.
 
-use ringlane_client::{Admin, Client};
+use ringlane_client::{Admin, Client, ClientError};
 use ringlane_protocol::ErrorCode;
 use serde::Serialize;
 
@@ -17,6 +17,20 @@ struct Line {
     status: String,
 }
 
+/// A share group forgets whole topics. `not_found` is the answer if it is none, or if it was asked for single partitions.
+async fn delete_of_share_group(
+    admin: &Admin,
+    group: &str,
+    topics: &[String],
+    not_found: ClientError,
+) -> Result<(), ClientError> {
+    let whole: Vec<&str> = topics.iter().map(String::as_str).filter(|topic| !topic.contains(':')).collect();
+    if whole.len() < topics.len() || admin.describe_group(group).await.is_err() {
+        return Err(not_found);
+    }
+    admin.delete_share_group_offsets(group, &whole).await
+}
+
 pub async fn delete(client: &Client, args: &DeleteArgs) -> Result<(), Failed> {
     let admin = Admin::new(client);
     let mut partitions = Vec::new();
@@ -27,7 +41,12 @@ pub async fn delete(client: &Client, args: &DeleteArgs) -> Result<(), Failed> {
     for group in &args.groups {
         let done = match partitions.is_empty() {
             true => admin.delete_group(group).await,
-            false => admin.delete_group_offsets(group, &partitions).await,
+            false => match admin.delete_group_offsets(group, &partitions).await {
+                Err(error) if error.code() == Some(ErrorCode::GroupIdNotFound) => {
+                    delete_of_share_group(&admin, group, &args.topics, error).await
+                }
+                done => done,
+            },
         };
         let (ok, status) = match done {
             Ok(()) => (true, "OK".to_owned()),

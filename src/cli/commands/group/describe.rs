@@ -6,10 +6,21 @@ use ringlane_client::{Admin, Client, CommittedOffset, GroupDescription, GroupMem
 use serde::Serialize;
 
 use super::args::DescribeArgs;
-use super::offsets_of;
+use super::share::DescribedShare;
+use super::{offsets_of, share};
 use crate::args::Format;
 use crate::exit::Failed;
 use crate::table::{Table, json, print};
+
+/// What share groups are called, which have columns of their own.
+const SHARE: &str = "share";
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Any<'a> {
+    Group(&'a Described),
+    Share(&'a DescribedShare),
+}
 
 #[derive(Serialize)]
 struct Described {
@@ -49,9 +60,13 @@ struct Member {
 
 pub async fn describe(client: &Client, args: &DescribeArgs) -> Result<(), Failed> {
     let admin = Admin::new(client);
-    let mut all = Vec::new();
+    let (mut all, mut shares) = (Vec::new(), Vec::new());
     for group in &args.groups {
         let description = admin.describe_group(group).await?;
+        if description.kind == SHARE {
+            shares.push(share::describe(&admin, description).await?);
+            continue;
+        }
         let committed = admin.group_offsets(group).await?;
         let read = description.members.iter().flat_map(|member| &member.assignment);
         let partitions: BTreeSet<TopicPartition> = read.chain(committed.keys()).cloned().collect();
@@ -63,10 +78,23 @@ pub async fn describe(client: &Client, args: &DescribeArgs) -> Result<(), Failed
         all.push(described(description, partitions, &committed, &ends));
     }
     match args.brokers.format {
-        Format::Json => print(&json(&all)?)?,
-        Format::Text if args.members => print(&members(&all).to_string())?,
-        Format::Text if args.state => print(&states(&all).to_string())?,
-        Format::Text => print(&offsets(&all).to_string())?,
+        Format::Json => {
+            let all = all.iter().map(Any::Group).chain(shares.iter().map(Any::Share));
+            print(&json(&all.collect::<Vec<_>>())?)?;
+        }
+        Format::Text => {
+            let (of_groups, of_shares) = match () {
+                () if args.members => (members(&all), share::members(&shares)),
+                () if args.state => (states(&all), share::states(&shares)),
+                () => (offsets(&all), share::offsets(&shares)),
+            };
+            if !all.is_empty() {
+                print(&of_groups.to_string())?;
+            }
+            if !shares.is_empty() {
+                print(&of_shares.to_string())?;
+            }
+        }
     };
     Ok(())
 }

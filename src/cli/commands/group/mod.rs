@@ -5,6 +5,7 @@ mod delete;
 mod describe;
 mod list;
 mod seek;
+mod share;
 mod time;
 
 pub use self::args::GroupCommand;

@@ -93,7 +93,7 @@ pub fn expire_group(offsets: &mut Offsets, group: &Group, id: &str, max: usize, 
     let since = match group {
         Group::Classic(classic) => ageing(classic),
         // Only those of topics that no member subscribes to, see below.
-        Group::Consumers(_) => Some(Box::new(|committed: &Committed| committed.commit_ms) as Since),
+        Group::Consumers(_) | Group::Shares(_) => Some(Box::new(|committed: &Committed| committed.commit_ms) as Since),
     };
     let Some(since) = since else { return Some(false) };
     let (now_ms, retention_ms) = (turn.now_ms, turn.options.offsets_retention_ms);
